@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "cli/command.h"
+
+#include "cli/interrupt.h"
+#include "cli/json.h"
+#include "cli/leftovers.h"
+#include "cli/output.h"
+#include "cli/points.h"
+#include "cli/progress.h"
+#include "snapshot-core/service/set.h"
+
+static char *name;
+static char *quiesce;
+static gboolean atomic;
+
+static const GOptionEntry options[] = {
+  { "name", 'n', 0, G_OPTION_ARG_STRING, &name,
+    "Name of the snapshots (default: the UTC time)", "NAME" },
+  { "atomic", 0, 0, G_OPTION_ARG_NONE, &atomic,
+    "Refuse unless all volumes are cut at one instant", NULL },
+  { "quiesce", 0, 0, G_OPTION_ARG_STRING, &quiesce,
+    "How a guest is kept quiet: none (no guest is involved)", "HOW" },
+  G_OPTION_ENTRY_NULL
+};
+
+static gboolean
+check_quiesce (const Cli *cli, GError **error)
+{
+  if (quiesce == NULL || g_str_equal (quiesce, "none"))
+    return TRUE;
+  if (g_str_equal (quiesce, "agent") || g_str_equal (quiesce, "pause"))
+    return cli_usage (
+        cli, error, "--quiesce=%s: needs a guest, and none is named", quiesce);
+  return cli_usage (cli, error, "--quiesce=%s: no such way to quiesce",
+                    quiesce);
+}
+
+/* Open every VOLUME for snapshots; SnapVolume unreffed by the array. */
+static GPtrArray *
+open_volumes (Cli *cli, GError **error)
+{
+  g_autoptr (GPtrArray) volumes =
+      g_ptr_array_new_with_free_func ((GDestroyNotify) snap_volume_unref);
+
+  for (guint i = 0; i < cli->n_args; i++) {
+    g_autoptr (SnapVolume) added =
+        cli_volume_open (cli, cli->args[i], SNAP_OPEN_MANAGE, error);
+
+    if (added == NULL)
+      return NULL;
+    for (guint j = 0; j < volumes->len; j++)
+      if (snap_volume_equal (g_ptr_array_index (volumes, j), added)) {
+        cli_usage (cli, error, "%s: is the same volume as %s", cli->args[i],
+                   cli->args[j]);
+        return NULL;
+      }
+    g_ptr_array_add (volumes, g_steal_pointer (&added));
+  }
+  return g_steal_pointer (&volumes);
+}
+
+/* Whether the set is as good as one instant; a single volume always is. */
+static gboolean
+is_one_instant (const SnapSet *set)
+{
+  return set->consistency == SNAP_SET_ATOMIC || set->points->len == 1;
+}
+
+static gboolean
+print_json (const SnapSet *set, const GPtrArray *volumes, GError **error)
+{
+  g_autoptr (JsonBuilder) json = cli_json_begin ("create");
+
+  cli_json_add_text (json, "name", set->name);
+  cli_json_add_text (json, "set", set->set_id);
+  cli_json_add_text (json, "consistency",
+                     is_one_instant (set) ? "atomic" : "sequential");
+  cli_json_add_uint (json, "window_us", set->window_us);
+  cli_json_begin_array (json, "snapshots");
+  for (guint i = 0; i < set->points->len; i++) {
+    const SnapPoint *point = g_ptr_array_index (set->points, i);
+    g_autofree char *reference = snap_volume_format_reference (
+        g_ptr_array_index (volumes, i), point->name);
+
+    json_builder_begin_object (json);
+    cli_json_add_text (json, "reference", reference);
+    cli_json_add_text (json, "id", point->id);
+    cli_json_add_uint (json, "size", point->size);
+    json_builder_end_object (json);
+  }
+  json_builder_end_array (json);
+  return cli_json_print (json, error);
+}
+
+static gboolean
+print_text (const Cli *cli, const SnapSet *set, const GPtrArray *volumes,
+            GError **error)
+{
+  for (guint i = 0; i < set->points->len; i++) {
+    const SnapPoint *point = g_ptr_array_index (set->points, i);
+    g_autofree char *reference = snap_volume_format_reference (
+        g_ptr_array_index (volumes, i), point->name);
+
+    if (!cli_print_line (error, reference))
+      return FALSE;
+  }
+  if (cli->options.quiet)
+    return TRUE;
+  return cli_print (error,
+                    "window: %" G_GUINT64_FORMAT ".%03u ms\n"
+                    "consistency: %s\n",
+                    set->window_us / 1000, (guint) (set->window_us % 1000),
+                    is_one_instant (set) ? "atomic" : "one after another");
+}
+
+/* Cut the snapshots.  Signals undo it instead of ending the process. */
+static SnapSet *
+create_set (Cli *cli, GPtrArray **volumes, GError **error)
+{
+  g_autoptr (CliInterrupt) interrupt = cli_interrupt_new ();
+  g_autofree char *default_name = name == NULL ? snap_name_default () : NULL;
+  CliProgress progress = { 0 };
+  SnapSet *set;
+
+  cli_leftovers_finish (cli);
+  *volumes = open_volumes (cli, error);
+  if (*volumes == NULL || !cli_interrupt_check (interrupt, error))
+    return NULL;
+  if ((*volumes)->len > 1)
+    cli_progress_init (&progress, "cutting", cli->options.progress);
+  cli_progress_update (&progress, 0, (*volumes)->len);
+  set = snap_set_create (cli->state, (SnapVolume **) (*volumes)->pdata,
+                         (*volumes)->len, name != NULL ? name : default_name,
+                         atomic ? SNAP_SET_REQUIRE_ATOMIC : SNAP_SET_DEFAULT,
+                         cli_interrupt_cancellable (interrupt), error);
+  cli_progress_clear (&progress);
+  return set;
+}
+
+static gboolean
+run (Cli *cli, GError **error)
+{
+  g_autoptr (GPtrArray) volumes = NULL;
+  g_autoptr (SnapSet) set = NULL;
+
+  if (cli->n_args == 0)
+    return cli_usage (cli, error, "no volume is named");
+  if (!check_quiesce (cli, error)
+      || (name != NULL && !snap_name_check (name, error)))
+    return FALSE;
+  set = create_set (cli, &volumes, error);
+  if (set == NULL)
+    return FALSE;
+  if (!is_one_instant (set))
+    cli->exit_code = CLI_EXIT_WEAKER;
+  return cli->options.json ? print_json (set, volumes, error)
+                           : print_text (cli, set, volumes, error);
+}
+
+const CliCommand cli_command_create = {
+  .verb = "create",
+  .arguments = "VOLUME…",
+  .summary = "Take a snapshot of every volume, or of none",
+  .help = "Several volumes that cannot be cut at one instant are cut one\n"
+          "after another: then the exit code is 4, or 1 with --atomic.\n"
+          "\n"
+          "  nbdsnap create -n mon disk.qcow2\n"
+          "  nbdsnap create -q root.qcow2 data.qcow2",
+  .options = options,
+  .run = run,
+};

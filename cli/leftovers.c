@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "cli/leftovers.h"
+
+#include "cli/output.h"
+#include "snapshot-core/service/set.h"
+
+void
+cli_leftovers_finish (Cli *cli)
+{
+  g_autoptr (GError) error = NULL;
+  guint n_finished = 0;
+
+  if (!snap_set_recover (cli->state, cli->registry, &n_finished, &error))
+    cli_say ("%s", error->message);
+  if (n_finished > 0 && !cli->options.quiet)
+    cli_say ("%s: interrupted runs finished: %u",
+             snap_state_directory (cli->state), n_finished);
+}
+
+GPtrArray *
+cli_leftovers_list (Cli *cli, GError **error)
+{
+  g_autoptr (GPtrArray) ids = g_ptr_array_new_with_free_func (g_free);
+  g_autoptr (GHashTable) seen =
+      g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+
+  for (;;) {
+    SnapJournal *entry = NULL;
+    g_autofree char *text = NULL;
+
+    if (!snap_journal_next_orphan (cli->state, seen, &entry, &text, error))
+      return NULL;
+    if (entry == NULL)
+      return g_steal_pointer (&ids);
+    g_ptr_array_add (ids, g_strdup (snap_journal_set_id (entry)));
+    snap_journal_abandon (entry);
+  }
+}

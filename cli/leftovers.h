@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Work that dead makers left in the journal, finished by the verbs that
+ * change something before they begin.
+ */
+#ifndef CLI_LEFTOVERS_H
+#define CLI_LEFTOVERS_H
+
+#include "cli/command.h"
+
+/*
+ * Finish what can be finished and say so on standard error.  What cannot be
+ * finished (its storage may be away) is said too, and keeps nobody from
+ * working elsewhere.
+ */
+void cli_leftovers_finish (Cli *cli);
+
+/* The ids of unfinished sets whose makers are gone, char * freed by the
+   array, without finishing them. */
+GPtrArray *cli_leftovers_list (Cli *cli, GError **error);
+
+#endif

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# All but main() is a library, so that unit tests link the pure parts.
+noinst_LTLIBRARIES += libsnap-cli.la
+libsnap_cli_la_SOURCES = \
+	%D%/cmd-create.c \
+	%D%/cmd-delete.c \
+	%D%/cmd-diff.c \
+	%D%/cmd-doctor.c \
+	%D%/cmd-drivers.c \
+	%D%/cmd-list.c \
+	%D%/cmd-show.c \
+	%D%/command.c %D%/command.h \
+	%D%/diff-json.c \
+	%D%/diff-printer.c %D%/diff-printer.h \
+	%D%/diff-text.c \
+	%D%/exit-codes.c %D%/exit-codes.h \
+	%D%/interrupt.c %D%/interrupt.h \
+	%D%/json.c %D%/json.h \
+	%D%/leftovers.c %D%/leftovers.h \
+	%D%/output.c %D%/output.h \
+	%D%/points.c %D%/points.h \
+	%D%/progress.c %D%/progress.h \
+	%D%/strip.c %D%/strip.h \
+	%D%/table.c %D%/table.h \
+	%D%/terminal.c %D%/terminal.h \
+	%D%/text.c %D%/text.h
+# Of the service room, but only read here so far.
+libsnap_cli_la_SOURCES += \
+	snapshot-core/service/catalogue.c snapshot-core/service/catalogue.h
+
+bin_PROGRAMS += nbdsnap
+nbdsnap_SOURCES = %D%/main.c
+nbdsnap_LDADD = libsnap-cli.la $(SNAP_CORE_LIBS) $(JSON_GLIB_LIBS) $(GLIB_LIBS)
+
+# bash finds a completion by the name of its command.
+bashcompletion_DATA = %D%/completion/nbdsnap
+EXTRA_DIST += %D%/nbdsnap-completion.bash
+CLEANFILES += %D%/completion/nbdsnap
+%D%/completion/nbdsnap: %D%/nbdsnap-completion.bash
+	$(AM_V_GEN)$(MKDIR_P) %D%/completion && cp $< $@

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+noinst_LTLIBRARIES += libsnap-base.la
+libsnap_base_la_SOURCES = \
+	%D%/bytes.c %D%/bytes.h \
+	%D%/error.c %D%/error.h \
+	%D%/extents.c %D%/extents.h \
+	%D%/reader.c %D%/reader.h
+libsnap_base_la_LIBADD = $(GLIB_LIBS)

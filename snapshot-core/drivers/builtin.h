@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The drivers that are built in.  The registry's array names each once; no
+ * other file includes this.
+ */
+#ifndef SNAP_DRIVERS_BUILTIN_H
+#define SNAP_DRIVERS_BUILTIN_H
+
+#include "snapshot-core/drivers/driver.h"
+
+extern const SnapDriver snap_driver_qcow2;
+
+#endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "snapshot-core/drivers/qcow2/qcow2.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "snapshot-core/os/fd.h"
+#include "snapshot-core/os/file-reader.h"
+#include "snapshot-core/os/image-lock.h"
+
+static void
+file_free (Qcow2File *file)
+{
+  g_clear_pointer (&file->header, snap_qcow2_header_free);
+  g_clear_pointer (&file->reader, snap_reader_free);
+  g_free (file->path);
+  g_free (file);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (Qcow2File, file_free)
+
+/* O_NONBLOCK, so that a FIFO in the place of an image cannot hang us. */
+static int
+open_plain_file (const char *path, GError **error)
+{
+  snap_autofd int fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  struct stat st;
+
+  if (fd < 0 || fstat (fd, &st) < 0) {
+    snap_error_set_errno (error, errno, "%s", path);
+    return -1;
+  }
+  if (!S_ISREG (st.st_mode) && !S_ISBLK (st.st_mode)) {
+    snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                    "%s: not a file or block device", path);
+    return -1;
+  }
+  return snap_fd_steal (&fd);
+}
+
+static gboolean
+looks_like_qcow2 (SnapReader *reader, gboolean *answer, GError **error)
+{
+  static const guint8 magic[4] = { 'Q', 'F', 'I', 0xfb };
+  guint8 head[sizeof magic];
+
+  *answer = FALSE;
+  if (reader->size < sizeof head)
+    return TRUE;
+  if (!snap_reader_read (reader, 0, head, sizeof head, error))
+    return FALSE;
+  *answer = memcmp (head, magic, sizeof magic) == 0;
+  return TRUE;
+}
+
+/* A format that an image names for its backing file, or NULL to look. */
+static gboolean
+is_qcow2 (Qcow2File *file, const char *format, gboolean *answer, GError **error)
+{
+  if (format == NULL)
+    return looks_like_qcow2 (file->reader, answer, error);
+  *answer = g_str_equal (format, "qcow2");
+  if (*answer || g_str_equal (format, "raw"))
+    return TRUE;
+  return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                         "%s: backing format %s is neither qcow2 nor raw",
+                         file->path, format);
+}
+
+static Qcow2File *
+open_file (const char *path, const char *format, GError **error)
+{
+  g_autoptr (Qcow2File) file = g_new0 (Qcow2File, 1);
+  gboolean qcow2 = FALSE;
+  snap_autofd int fd = open_plain_file (path, error);
+
+  file->path = g_strdup (path);
+  if (fd < 0 || !snap_image_lock_read (fd, path, error))
+    return NULL;
+  file->reader = snap_file_reader_take (snap_fd_steal (&fd), SNAP_FILE_BUFFERED,
+                                        path, error);
+  if (file->reader == NULL || !is_qcow2 (file, format, &qcow2, error))
+    return NULL;
+
+  /* A raw disk is served in whole sectors, as QEMU sees it. */
+  file->size = (file->reader->size + 511) & ~G_GUINT64_CONSTANT (511);
+  if (!qcow2)
+    return g_steal_pointer (&file);
+
+  file->header = snap_qcow2_header_read (file->reader, error);
+  if (file->header == NULL) {
+    g_prefix_error (error, "%s: ", path);
+    return NULL;
+  }
+  if (file->header->data_file != NULL) {
+    snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                    "%s: its data lies in an external file, which cannot "
+                    "have internal snapshots",
+                    path);
+    return NULL;
+  }
+  file->size = file->header->size;
+  return g_steal_pointer (&file);
+}
+
+/* Where QEMU would look for the backing file of @path. */
+static char *
+resolve_backing (const char *path, const char *backing, GError **error)
+{
+  g_autofree char *directory = g_path_get_dirname (path);
+  const char *name = backing;
+  gsize scheme;
+
+  if (g_str_has_prefix (name, "file:"))
+    name += strlen ("file:");
+  scheme = strcspn (name, ":/");
+  if (name[scheme] == ':') {
+    snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                    "%s: backing file %s is not a plain file", path, backing);
+    return NULL;
+  }
+  return g_canonicalize_filename (name, directory);
+}
+
+/* The path and format of what lies below; *path NULL at the end. */
+static gboolean
+next_in_chain (const Qcow2File *file, char **path, const char **format,
+               GError **error)
+{
+  *path = NULL;
+  if (file->header == NULL || file->header->backing_file == NULL)
+    return TRUE;
+  *path = resolve_backing (file->path, file->header->backing_file, error);
+  *format = file->header->backing_format;
+  return *path != NULL;
+}
+
+GPtrArray *
+qcow2_chain_open (const char *path, GError **error)
+{
+  g_autoptr (GPtrArray) chain =
+      g_ptr_array_new_with_free_func ((GDestroyNotify) file_free);
+  g_autofree char *next = g_canonicalize_filename (path, NULL);
+  const char *format = "qcow2";
+
+  while (next != NULL) {
+    Qcow2File *file;
+
+    if (chain->len == QCOW2_MAX_CHAIN) {
+      snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                      "%s: more than %d files in the backing chain", path,
+                      QCOW2_MAX_CHAIN);
+      return NULL;
+    }
+    file = open_file (next, format, error);
+    if (file == NULL)
+      return NULL;
+    g_ptr_array_add (chain, file);
+    g_clear_pointer (&next, g_free);
+    if (!next_in_chain (file, &next, &format, error))
+      return NULL;
+  }
+  return g_steal_pointer (&chain);
+}
+
+/* QEMU takes such a JSON text in the place of a file name.  The end of the
+   chain is spelt out too: then no name in any header is ever looked at. */
+char *
+qcow2_chain_describe (const GPtrArray *chain, int first_fd, gboolean with_key)
+{
+  GString *json = g_string_new ("json:");
+
+  for (guint i = 0; i < chain->len; i++) {
+    const Qcow2File *file = g_ptr_array_index (chain, i);
+
+    g_string_append_printf (json,
+                            "{\"driver\":\"%s\",\"file\":{\"driver\":\"file\","
+                            "\"filename\":\"/proc/self/fd/%u\"}",
+                            file->header != NULL ? "qcow2" : "raw",
+                            first_fd + i);
+    if (i == 0 && with_key)
+      g_string_append (json, ",\"encrypt.key-secret\":\"key\"");
+    if (file->header != NULL)
+      g_string_append (json, ",\"backing\":");
+  }
+  if (((Qcow2File *) g_ptr_array_index (chain, chain->len - 1))->header != NULL)
+    g_string_append (json, "null");
+  for (guint i = 0; i < chain->len; i++)
+    g_string_append_c (json, '}');
+  return g_string_free (json, FALSE);
+}
+
+static void
+close_fd (gpointer fd)
+{
+  snap_fd_clear (fd);
+}
+
+GArray *
+qcow2_chain_reopen (const GPtrArray *chain, GError **error)
+{
+  g_autoptr (GArray) fds = g_array_new (FALSE, FALSE, sizeof (int));
+
+  g_array_set_clear_func (fds, close_fd);
+  for (guint i = 0; i < chain->len; i++) {
+    const Qcow2File *file = g_ptr_array_index (chain, i);
+    g_autofree char *path = g_strdup_printf (
+        "/proc/self/fd/%d", snap_file_reader_fd (file->reader));
+    int fd = open (path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0) {
+      snap_error_set_errno (error, errno, "%s", file->path);
+      return NULL;
+    }
+    g_array_append_val (fds, fd);
+  }
+  return g_steal_pointer (&fds);
+}
+
+/* ---- words for QEMU ---- */
+
+char *
+qcow2_escape_option (const char *text)
+{
+  g_auto (GStrv) parts = g_strsplit (text, ",", -1);
+
+  return g_strjoinv (",,", parts);
+}
+
+char *
+qcow2_secret_object (const Qcow2Volume *self)
+{
+  g_autofree char *file = NULL;
+
+  if (self->secret_file == NULL)
+    return NULL;
+  file = qcow2_escape_option (self->secret_file);
+  return g_strconcat ("secret,id=key,file=", file, NULL);
+}

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Creating and deleting internal snapshots.  qemu-img does both: the reference
+ * counts of a qcow2 image are QEMU's to write.
+ *
+ * The image is handed to it as a descriptor, so that it works on the file that
+ * was checked, whatever the path names by then; our read lock is off while it
+ * runs.
+ */
+#include "config.h"
+
+#include "snapshot-core/drivers/qcow2/qcow2.h"
+
+#include <errno.h>
+#include <json-glib/json-glib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "snapshot-core/drivers/builtin.h"
+#include "snapshot-core/os/command.h"
+#include "snapshot-core/os/file-reader.h"
+#include "snapshot-core/os/image-lock.h"
+
+/* As the options name them: 3 is the image, backing files follow. */
+#define FIRST_CHAIN_FD 3
+
+/* A snapshot of a huge image copies its L1 table and updates refcounts; a slow
+   disk may take its time, a dead one must not hold us for ever. */
+#define QEMU_IMG_TIMEOUT_MS (10 * 60 * 1000)
+
+typedef struct {
+  SnapCut parent;
+  char *native_name;
+  gboolean attempted; /* qemu-img was started on the image */
+} Qcow2Cut;
+
+/* ---- running qemu-img on a volume ---- */
+
+/* Forget what was parsed and look again; the lock is taken anew. */
+static gboolean
+reload (Qcow2Volume *self, GError **error)
+{
+  GPtrArray *chain = qcow2_chain_open (self->parent.location, error);
+
+  if (chain == NULL)
+    return FALSE;
+  g_ptr_array_unref (self->chain);
+  self->chain = chain;
+  return TRUE;
+}
+
+/* qemu-img has one exit code for everything; somebody who has the image open
+   is worth telling apart, because trying again helps. */
+static void
+tell_busy (GError *error)
+{
+  if (strstr (error->message, "Failed to get \"") != NULL)
+    error->code = SNAP_ERROR_BUSY;
+}
+
+/* qemu-img with @arguments, on the image of @self. */
+static gboolean
+run_qemu_img (Qcow2Volume *self, const char *const *arguments, GError **error)
+{
+  g_autoptr (GPtrArray) argv = g_ptr_array_new ();
+  g_autofree char *image = qcow2_chain_describe (self->chain, FIRST_CHAIN_FD,
+                                                 self->secret_file != NULL);
+  g_autofree char *secret = qcow2_secret_object (self);
+  g_autoptr (GArray) fds = qcow2_chain_reopen (self->chain, error);
+  g_autofree SnapChildFd *mapping = g_new (SnapChildFd, self->chain->len);
+  SnapCommandOptions options = { .fds = mapping,
+                                 .n_fds = self->chain->len,
+                                 .timeout_ms = QEMU_IMG_TIMEOUT_MS };
+
+  if (fds == NULL)
+    return FALSE;
+  for (guint i = 0; i < fds->len; i++)
+    mapping[i] =
+        (SnapChildFd){ g_array_index (fds, int, i), FIRST_CHAIN_FD + i };
+  g_ptr_array_add (argv, (char *) "qemu-img");
+  for (; *arguments != NULL; arguments++)
+    g_ptr_array_add (argv, (char *) *arguments);
+  if (secret != NULL) {
+    g_ptr_array_add (argv, (char *) "--object");
+    g_ptr_array_add (argv, secret);
+  }
+  g_ptr_array_add (argv, image);
+  g_ptr_array_add (argv, NULL);
+  return snap_command_run ((const char *const *) argv->pdata, &options, NULL,
+                           error);
+}
+
+/* Let qemu-img change the image: our lock is off meanwhile, and what was
+   parsed is forgotten. */
+static gboolean
+change_image (Qcow2Volume *self, const char *const *arguments, GError **error)
+{
+  const Qcow2File *file = qcow2_volume_file (self);
+  g_autoptr (GError) failure = NULL;
+
+  snap_image_unlock (snap_file_reader_fd (file->reader));
+  if (run_qemu_img (self, arguments, &failure))
+    return reload (self, error);
+  reload (self, NULL);
+  tell_busy (failure);
+  g_propagate_prefixed_error (error, g_steal_pointer (&failure),
+                              "%s: ", self->parent.location);
+  return FALSE;
+}
+
+static gboolean
+change_snapshot (Qcow2Volume *self, const char *action, const char *native_name,
+                 GError **error)
+{
+  const char *arguments[] = { "snapshot", "-q", action, native_name, NULL };
+
+  return change_image (self, arguments, error);
+}
+
+/* After a qemu-img that was killed: references that were counted but not yet
+   written, or the other way round. */
+static gboolean
+repair (Qcow2Volume *self, GError **error)
+{
+  static const char *const arguments[] = { "check", "-q", "-r", "all", NULL };
+
+  return change_image (self, arguments, error);
+}
+
+/* How many snapshots of that native name the image holds now. */
+static gboolean
+count_snapshots (const Qcow2Volume *self, const char *native_name, guint *n,
+                 GError **error)
+{
+  const Qcow2File *file = qcow2_volume_file (self);
+  g_autoptr (GPtrArray) all =
+      snap_qcow2_snapshots_read (file->reader, file->header, error);
+
+  *n = 0;
+  for (guint i = 0; all != NULL && i < all->len; i++) {
+    const SnapQcow2Snapshot *snapshot = g_ptr_array_index (all, i);
+
+    *n += g_str_equal (snapshot->name, native_name);
+  }
+  return all != NULL;
+}
+
+/*
+ * Delete by native name.  qemu-img knows snapshots by name only and takes the
+ * first; a name of ours is in the image once, unless somebody forged it.
+ */
+static gboolean
+delete_snapshot (Qcow2Volume *self, const char *native_name, GError **error)
+{
+  guint n;
+
+  if (!count_snapshots (self, native_name, &n, error))
+    return FALSE;
+  if (n > 1)
+    return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                           "%s: holds %u snapshots of the name %s",
+                           self->parent.location, n, native_name);
+  return n == 0 || change_snapshot (self, "-d", native_name, error);
+}
+
+/* ---- plan ---- */
+
+/*
+ * Room for the new L1 table, a new snapshot table, and a refcount block or
+ * two; QEMU fails in the middle when there is none.
+ */
+static gboolean
+check_room (const Qcow2Volume *self, GError **error)
+{
+  const Qcow2File *file = qcow2_volume_file (self);
+  const SnapQcow2Header *header = file->header;
+  guint64 needed = header->l1_size * 8 + 4 * header->cluster_size
+                   + (header->n_snapshots + 1) * G_GUINT64_CONSTANT (512);
+  struct statvfs fs;
+
+  if (fstatvfs (snap_file_reader_fd (file->reader), &fs) < 0)
+    return snap_error_set_errno (error, errno, "%s", file->path);
+  if (fs.f_bavail * (guint64) fs.f_frsize >= needed)
+    return TRUE;
+  return snap_error_set (
+      error, SNAP_ERROR_NO_SPACE,
+      "%s: a snapshot needs %" G_GUINT64_FORMAT
+      " bytes and its file system has %" G_GUINT64_FORMAT " free",
+      file->path, needed, fs.f_bavail * (guint64) fs.f_frsize);
+}
+
+static char *
+format_record (const char *path, const char *native_name)
+{
+  g_autoptr (JsonBuilder) builder = json_builder_new ();
+  g_autoptr (JsonNode) root = NULL;
+
+  json_builder_begin_object (builder);
+  json_builder_set_member_name (builder, "image");
+  json_builder_add_string_value (builder, path);
+  json_builder_set_member_name (builder, "snapshot");
+  json_builder_add_string_value (builder, native_name);
+  json_builder_end_object (builder);
+  root = json_builder_get_root (builder);
+  return json_to_string (root, FALSE);
+}
+
+SnapCut *
+qcow2_plan (SnapVolume *volume, const char *name, const char *set_id,
+            char **record, GError **error)
+{
+  Qcow2Volume *self = (Qcow2Volume *) volume;
+  Qcow2Cut *cut;
+
+  if (!check_room (self, error))
+    return NULL;
+  cut = g_new0 (Qcow2Cut, 1);
+  cut->parent.volume = volume;
+  cut->parent.expected_ms = 100;
+  cut->native_name = qcow2_name_native (name, set_id);
+  *record = format_record (qcow2_volume_file (self)->path, cut->native_name);
+  return &cut->parent;
+}
+
+/* ---- cut, commit, abort ---- */
+
+gboolean
+qcow2_cut (SnapCut **cuts, gsize n_cuts, GError **error)
+{
+  for (gsize i = 0; i < n_cuts; i++) {
+    Qcow2Volume *self = (Qcow2Volume *) cuts[i]->volume;
+    Qcow2Cut *cut = (Qcow2Cut *) cuts[i];
+
+    cut->attempted = TRUE;
+    if (!change_snapshot (self, "-c", cut->native_name, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+gboolean
+qcow2_commit (SnapCut *cut, GError **error)
+{
+  return TRUE;
+}
+
+gboolean
+qcow2_abort (SnapCut *cut, GError **error)
+{
+  Qcow2Volume *volume = (Qcow2Volume *) cut->volume;
+  const Qcow2Cut *self = (Qcow2Cut *) cut;
+
+  return !self->attempted
+         || (repair (volume, error)
+             && delete_snapshot (volume, self->native_name, error));
+}
+
+void
+qcow2_free_cut (SnapCut *cut)
+{
+  g_free (((Qcow2Cut *) cut)->native_name);
+  g_free (cut);
+}
+
+/* ---- recovery and deletion ---- */
+
+static gboolean
+parse_record (const char *record, char **path, char **native_name,
+              GError **error)
+{
+  g_autoptr (JsonNode) root = json_from_string (record, error);
+  g_autofree char *name = NULL;
+  g_autofree char *set_id = NULL;
+  JsonObject *object;
+
+  if (root != NULL && JSON_NODE_HOLDS_OBJECT (root)) {
+    object = json_node_get_object (root);
+    *path = g_strdup (
+        json_object_get_string_member_with_default (object, "image", NULL));
+    *native_name = g_strdup (
+        json_object_get_string_member_with_default (object, "snapshot", NULL));
+  }
+  if (*path != NULL && *native_name != NULL
+      && qcow2_name_parse (*native_name, &name, &set_id))
+    return TRUE;
+  g_clear_error (error);
+  return snap_error_set (error, SNAP_ERROR_CORRUPT,
+                         "journal: not a record of the qcow2 driver: %s",
+                         record);
+}
+
+gboolean
+qcow2_recover (const char *record, SnapRecover action, GError **error)
+{
+  const SnapOpenOptions options = { .mode = SNAP_OPEN_MANAGE };
+  g_autoptr (GError) gone = NULL;
+  g_autofree char *path = NULL;
+  g_autofree char *native_name = NULL;
+  SnapVolume *volume;
+  gboolean ok;
+
+  if (!parse_record (record, &path, &native_name, error))
+    return FALSE;
+  if (action == SNAP_RECOVER_COMMIT)
+    return TRUE;
+  volume = snap_driver_qcow2.open (path, NULL, &options, &gone);
+  /* Gone with its snapshots; a missing backing file is another matter. */
+  if (volume == NULL && !g_file_test (path, G_FILE_TEST_EXISTS))
+    return TRUE;
+  if (volume == NULL) {
+    g_propagate_error (error, g_steal_pointer (&gone));
+    return FALSE;
+  }
+  ok = repair ((Qcow2Volume *) volume, error)
+       && delete_snapshot ((Qcow2Volume *) volume, native_name, error);
+  volume->driver->close (volume);
+  return ok;
+}
+
+gboolean
+qcow2_remove (SnapVolume *volume, const SnapPoint *point, GError **error)
+{
+  Qcow2Volume *self = (Qcow2Volume *) volume;
+  g_autoptr (GPtrArray) snapshots = NULL;
+
+  if (!point->ours)
+    return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                           "%s@%s: not made by nbdsnap, so not deleted",
+                           volume->location, point->name);
+  if (qcow2_point_find (self, point, &snapshots, error) == NULL)
+    return FALSE;
+  return delete_snapshot (self, point->handle, error);
+}

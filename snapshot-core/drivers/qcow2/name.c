@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A snapshot table has room for one text a snapshot, its name.  So the name
+ * says what it is, that it is ours, and which set it belongs to:
+ * "mon.nbdsnap-7f3c9a1e24b0c6d8" is "mon" of set 7f3c9a1e24b0c6d8.
+ */
+#include "config.h"
+
+#include "snapshot-core/drivers/qcow2/qcow2.h"
+
+#include <string.h>
+
+#define MARK ".nbdsnap-"
+#define SET_ID_LENGTH 16
+
+static gboolean
+is_set_id (const char *text)
+{
+  return strlen (text) == SET_ID_LENGTH
+         && strspn (text, "0123456789abcdef") == SET_ID_LENGTH;
+}
+
+char *
+qcow2_name_native (const char *name, const char *set_id)
+{
+  return g_strconcat (name, MARK, set_id, NULL);
+}
+
+gboolean
+qcow2_name_parse (const char *native, char **name, char **set_id)
+{
+  const char *mark = g_strrstr (native, MARK);
+
+  if (mark == NULL || mark == native || !is_set_id (mark + strlen (MARK)))
+    return FALSE;
+  *name = g_strndup (native, mark - native);
+  *set_id = g_strdup (mark + strlen (MARK));
+  return TRUE;
+}

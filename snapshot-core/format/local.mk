@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+noinst_LTLIBRARIES += libsnap-format.la
+libsnap_format_la_SOURCES = \
+	%D%/manifest.c %D%/manifest.h \
+	%D%/qcow2-bitmaps.c %D%/qcow2-bitmaps.h \
+	%D%/qcow2-diff.c \
+	%D%/qcow2-entry.c %D%/qcow2-entry.h \
+	%D%/qcow2-header.c %D%/qcow2-header.h \
+	%D%/qcow2-l1.c %D%/qcow2-l1.h \
+	%D%/qcow2-l2-cache.c %D%/qcow2-l2-cache.h \
+	%D%/qcow2-layer.c %D%/qcow2-layer.h %D%/qcow2-layer-private.h \
+	%D%/qcow2-snapshots.c %D%/qcow2-snapshots.h
+libsnap_format_la_LIBADD = $(JSON_GLIB_LIBS)

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Two layers are compared by where their clusters lie, never by what is in
+ * them: a cluster that two layers share is not rewritten in place, so one
+ * place means the same bytes.  Two places are a change, whatever they hold.
+ */
+#include "config.h"
+
+#include "snapshot-core/format/qcow2-layer.h"
+
+#include "snapshot-core/format/qcow2-entry.h"
+#include "snapshot-core/format/qcow2-layer-private.h"
+
+typedef struct {
+  SnapQcow2Layer *layer; /* NULL: nothing is allocated */
+  guint8 *buffer;        /* room for one L2 table */
+  const guint8 *table;   /* the buffer, or NULL where the L1 entry is absent */
+} Side;
+
+typedef struct {
+  const SnapQcow2Header *header;
+  Side from, to;
+  guint64 backing_size;
+  guint64 begin, end;
+
+  SnapExtent pending; /* may still grow; no length: none */
+  SnapExtentFunc emit;
+  gpointer user_data;
+} Diff;
+
+/* ---- one side ---- */
+
+static void
+side_clear (Side *side)
+{
+  g_free (side->buffer);
+}
+
+static guint64
+side_l2_offset (const Side *side, guint64 index)
+{
+  return side->layer != NULL ? snap_qcow2_l1_at (&side->layer->l1, index) : 0;
+}
+
+static gboolean
+side_load (Side *side, guint64 index, GError **error)
+{
+  guint64 l2_offset = side_l2_offset (side, index);
+  gsize length;
+
+  side->table = NULL;
+  if (l2_offset == 0)
+    return TRUE;
+  length = side->layer->header->cluster_size;
+  if (side->buffer == NULL)
+    side->buffer = g_malloc (length);
+  if (!snap_reader_read (side->layer->reader, l2_offset, side->buffer, length,
+                         error))
+    return FALSE;
+  side->table = side->buffer;
+  return TRUE;
+}
+
+static SnapQcow2Entry
+side_entry (const Diff *diff, const Side *side, guint64 index)
+{
+  if (side->table == NULL)
+    return (SnapQcow2Entry){ 0 };
+  return snap_qcow2_entry_at (diff->header, side->table, index);
+}
+
+/* ---- changes ---- */
+
+static gboolean
+flush (Diff *diff, GError **error)
+{
+  SnapExtent extent = diff->pending;
+
+  diff->pending.length = 0;
+  return extent.length == 0 || diff->emit (&extent, diff->user_data, error);
+}
+
+static gboolean
+push (Diff *diff, guint64 offset, guint64 length, guint32 flags, GError **error)
+{
+  SnapExtent *pending = &diff->pending;
+
+  if (pending->length > 0 && pending->flags == flags
+      && pending->offset + pending->length == offset) {
+    pending->length += length;
+    return TRUE;
+  }
+  if (!flush (diff, error))
+    return FALSE;
+  *pending = (SnapExtent){ offset, length, flags };
+  return TRUE;
+}
+
+static gboolean
+reads_zero (const SnapQcow2Piece *piece, gboolean has_backing)
+{
+  return piece->kind == SNAP_QCOW2_ZERO
+         || (piece->kind == SNAP_QCOW2_UNALLOCATED && !has_backing);
+}
+
+/* Whether two pieces at one place of the disk are the same bytes for sure. */
+static gboolean
+is_same (const SnapQcow2Piece *a, const SnapQcow2Piece *b, gboolean has_backing)
+{
+  gboolean zero_a = reads_zero (a, has_backing);
+  gboolean zero_b = reads_zero (b, has_backing);
+
+  if (zero_a || zero_b)
+    return zero_a && zero_b;
+  return a->kind == b->kind && a->location == b->location;
+}
+
+/* Compare [offset, end), which is in one cluster that is mapped differently. */
+static gboolean
+diff_cluster (Diff *diff, SnapQcow2Entry from, SnapQcow2Entry to,
+              guint64 offset, guint64 end, GError **error)
+{
+  const SnapQcow2Header *header = diff->header;
+
+  while (offset < end) {
+    guint64 in_cluster = offset & (header->cluster_size - 1);
+    SnapQcow2Piece a = snap_qcow2_entry_piece (header, from, in_cluster);
+    SnapQcow2Piece b = snap_qcow2_entry_piece (header, to, in_cluster);
+    guint64 length = MIN (MIN (a.length, b.length), end - offset);
+    gboolean has_backing = offset < diff->backing_size;
+    guint32 flags = SNAP_EXTENT_DIRTY;
+
+    if (has_backing)
+      length = MIN (length, diff->backing_size - offset);
+    if (reads_zero (&b, has_backing))
+      flags |= SNAP_EXTENT_ZERO;
+    if (!is_same (&a, &b, has_backing)
+        && !push (diff, offset, length, flags, error))
+      return FALSE;
+    offset += length;
+  }
+  return TRUE;
+}
+
+/* Compare the part of the disk that L1 entry @l1_index maps. */
+static gboolean
+diff_tables (Diff *diff, guint64 l1_index, GError **error)
+{
+  const SnapQcow2Header *header = diff->header;
+  guint64 span = snap_qcow2_header_l1_span (header);
+  guint64 base = l1_index * span;
+  guint64 begin = MAX (diff->begin, base);
+  guint64 end = MIN (diff->end, base + span);
+
+  for (guint64 at = begin; at < end;) {
+    guint64 index = (at - base) >> header->cluster_bits;
+    guint64 cluster_end = MIN (base + (index + 1) * header->cluster_size, end);
+    SnapQcow2Entry from = side_entry (diff, &diff->from, index);
+    SnapQcow2Entry to = side_entry (diff, &diff->to, index);
+
+    if (!snap_qcow2_entry_equal (from, to)
+        && (!snap_qcow2_entry_check (header, from, error)
+            || !snap_qcow2_entry_check (header, to, error)
+            || !diff_cluster (diff, from, to, at, cluster_end, error)))
+      return FALSE;
+    at = cluster_end;
+  }
+  return TRUE;
+}
+
+/* ---- the walk ---- */
+
+static gboolean
+diff_l1_entry (Diff *diff, guint64 index, GError **error)
+{
+  guint64 from = side_l2_offset (&diff->from, index);
+  guint64 to = side_l2_offset (&diff->to, index);
+
+  if (from == to)
+    return TRUE;
+  return side_load (&diff->from, index, error)
+         && side_load (&diff->to, index, error)
+         && diff_tables (diff, index, error);
+}
+
+static gboolean
+run_diff (Diff *diff, GError **error)
+{
+  guint64 span = snap_qcow2_header_l1_span (diff->header);
+  guint64 n_from = diff->from.layer != NULL ? diff->from.layer->l1.n : 0;
+  guint64 n_to = diff->to.layer != NULL ? diff->to.layer->l1.n : 0;
+  /* Past both tables nothing is allocated on either side. */
+  guint64 n = MIN (MAX (n_from, n_to), (diff->end - 1) / span + 1);
+
+  for (guint64 i = diff->begin / span; i < n; i++)
+    if (!diff_l1_entry (diff, i, error))
+      return FALSE;
+  return flush (diff, error);
+}
+
+gboolean
+snap_qcow2_diff (SnapQcow2Layer *from, SnapQcow2Layer *to, guint64 backing_size,
+                 guint64 offset, guint64 length, SnapExtentFunc emit,
+                 gpointer user_data, GError **error)
+{
+  SnapQcow2Layer *layer = to != NULL ? to : from;
+  Diff diff = { .from.layer = from,
+                .to.layer = to,
+                .backing_size = backing_size,
+                .begin = offset,
+                .end = offset + length,
+                .emit = emit,
+                .user_data = user_data };
+  gboolean done;
+
+  g_return_val_if_fail (length <= G_MAXINT64 - offset, FALSE);
+  g_return_val_if_fail (from == NULL || diff.end <= from->size, FALSE);
+  g_return_val_if_fail (to == NULL || diff.end <= to->size, FALSE);
+
+  if (layer == NULL || length == 0)
+    return TRUE;
+  diff.header = layer->header;
+  done = run_diff (&diff, error);
+  side_clear (&diff.from);
+  side_clear (&diff.to);
+  return done;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Private to layers and diffs: an L1 table, read and checked.
+ */
+#ifndef SNAP_FORMAT_QCOW2_L1_H
+#define SNAP_FORMAT_QCOW2_L1_H
+
+#include "snapshot-core/format/qcow2-header.h"
+
+typedef struct {
+  guint64 *l2_offsets; /* in the file; 0 where nothing is allocated */
+  guint64 n;           /* entries; all after them are 0 */
+} SnapQcow2L1;
+
+/*
+ * Read at most @n entries at @offset into @self, which the caller clears,
+ * also after an error.
+ *
+ * Errors: CORRUPT (reserved bits, or an L2 table that is unaligned or not
+ * wholly in the file), IO.
+ */
+gboolean snap_qcow2_l1_init (SnapQcow2L1 *self, SnapReader *reader,
+                             const SnapQcow2Header *header, guint64 offset,
+                             guint64 n, GError **error);
+void snap_qcow2_l1_clear (SnapQcow2L1 *self);
+
+static inline guint64
+snap_qcow2_l1_at (const SnapQcow2L1 *self, guint64 index)
+{
+  return index < self->n ? self->l2_offsets[index] : 0;
+}
+
+#endif

@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "snapshot-core/os/nbd-source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <libnbd.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "snapshot-core/base/error.h"
+#include "snapshot-core/os/command.h"
+#include "snapshot-core/os/deadline.h"
+#include "snapshot-core/os/fd.h"
+#include "snapshot-core/os/keeper.h"
+
+/* The longest read that every NBD server accepts, bytes. */
+#define MAX_READ (32 * 1024 * 1024)
+
+/* How long a server may take to open its image and shake hands. */
+#define HANDSHAKE_MS (60 * 1000)
+
+/* How long a server may take to end once its connections are closed.  It has
+   nothing to write, so ending it with a signal loses nothing. */
+#define END_MS 1000
+
+/* What is kept of a server's stderr; the first line goes into messages. */
+#define MAX_STDERR (64 * 1024)
+
+#define MAX_CONNECTIONS 64
+
+struct _SnapNbdSource {
+  char *name;
+  char *program;      /* the last part of its argv[0] */
+  SnapKeeper *server; /* NULL once it is reaped */
+  pid_t pid;
+  int stderr_fd; /* a memory file that the server writes to */
+  guint64 size;
+  GPtrArray *handles; /* of struct nbd_handle, all of them */
+
+  /* Borrowed handles that are free, or SELF once none is alive: whoever
+     finds that puts it back for the next one, so that nobody waits for ever. */
+  GAsyncQueue *idle;
+  guint n_alive; /* atomic */
+  char *ended;   /* why none is alive; set before SELF enters the queue */
+};
+
+/* ---- sockets: a listening one for the server, connected ones for us ---- */
+
+typedef struct {
+  int listen_fd;
+  int *connected; /* -1 once taken */
+  guint n;
+} Sockets;
+
+static void
+sockets_clear (Sockets *self)
+{
+  snap_fd_clear (&self->listen_fd);
+  for (guint i = 0; i < self->n; i++)
+    snap_fd_clear (&self->connected[i]);
+  self->n = 0;
+  g_clear_pointer (&self->connected, g_free);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Sockets, sockets_clear)
+
+static Sockets
+sockets_init (guint n)
+{
+  Sockets self = { .listen_fd = -1, .connected = g_new (int, n), .n = n };
+
+  for (guint i = 0; i < n; i++)
+    self.connected[i] = -1;
+  return self;
+}
+
+static int
+unix_socket (void)
+{
+  return socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
+/* Connections wait in the backlog until the server takes them. */
+static gboolean
+listen_and_connect (Sockets *self, const struct sockaddr_un *address)
+{
+  const struct sockaddr *plain = (const struct sockaddr *) address;
+
+  self->listen_fd = unix_socket ();
+  if (self->listen_fd < 0 || bind (self->listen_fd, plain, sizeof *address) < 0
+      || listen (self->listen_fd, (int) self->n) < 0)
+    return FALSE;
+  for (guint i = 0; i < self->n; i++) {
+    self->connected[i] = unix_socket ();
+    if (self->connected[i] < 0
+        || connect (self->connected[i], plain, sizeof *address) < 0)
+      return FALSE;
+  }
+  return TRUE;
+}
+
+/*
+ * The socket has a name only inside this call, in a directory that nobody
+ * else may enter: afterwards nobody can connect any more.  It is addressed
+ * through the directory's descriptor because a path in a socket address is
+ * short and one in TMPDIR may not be.
+ */
+static gboolean
+sockets_open (Sockets *self, const char *name, GError **error)
+{
+  g_autofree char *directory =
+      g_build_filename (g_get_tmp_dir (), "nbdsnap-XXXXXX", NULL);
+  struct sockaddr_un address = { .sun_family = AF_UNIX };
+  snap_autofd int directory_fd = -1;
+  gboolean connected;
+  int saved;
+
+  if (g_mkdtemp (directory) == NULL)
+    return snap_error_set_errno (error, errno, "%s", directory);
+  directory_fd = open (directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  g_snprintf (address.sun_path, sizeof address.sun_path,
+              "/proc/self/fd/%d/socket", directory_fd);
+  connected = directory_fd >= 0 && listen_and_connect (self, &address);
+  saved = errno;
+  unlinkat (directory_fd, "socket", 0);
+  g_rmdir (directory);
+  return connected || snap_error_set_errno (error, saved, "%s: socket", name);
+}
+
+/* ---- the server ---- */
+
+/* A file that cannot grow, so that a talkative server costs no memory. */
+static gboolean
+open_stderr (SnapNbdSource *self, GError **error)
+{
+  self->stderr_fd = memfd_create ("stderr", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (self->stderr_fd < 0 || ftruncate (self->stderr_fd, MAX_STDERR) < 0
+      || fcntl (self->stderr_fd, F_ADD_SEALS, F_SEAL_GROW) < 0)
+    return snap_error_set_errno (error, errno, "%s: memory file", self->name);
+  return TRUE;
+}
+
+static char *
+first_stderr_line (SnapNbdSource *self)
+{
+  g_autofree char *text = g_malloc0 (MAX_STDERR + 1);
+
+  if (pread (self->stderr_fd, text, MAX_STDERR, 0) < 0)
+    return NULL;
+  return snap_command_first_line (self->program, text);
+}
+
+static gboolean
+start_server (SnapNbdSource *self, const char *const *argv, const int *fds,
+              gsize n_fds, int listen_fd, GError **error)
+{
+  g_autofree SnapChildFd *child_fds = g_new (SnapChildFd, n_fds + 2);
+
+  child_fds[0] = (SnapChildFd){ self->stderr_fd, STDERR_FILENO };
+  child_fds[1] = (SnapChildFd){ listen_fd, 3 };
+  for (gsize i = 0; i < n_fds; i++)
+    child_fds[i + 2] = (SnapChildFd){ fds[i], (int) (4 + i) };
+  self->server = snap_keeper_start (
+      &(SnapChildSpec){
+          .argv = argv, .fds = child_fds, .n_fds = n_fds + 2, .listen_fds = 1 },
+      error);
+  if (self->server == NULL) {
+    g_prefix_error (error, "%s: ", self->name);
+    return FALSE;
+  }
+  self->pid = snap_keeper_pid (self->server);
+  return TRUE;
+}
+
+/* Reap the server, which has ended or is about to, and say how it ended. */
+static char *
+describe_end (SnapNbdSource *self, const char *stderr_line)
+{
+  int status = snap_keeper_end (g_steal_pointer (&self->server), END_MS);
+  g_autofree char *how = snap_child_status_text (status);
+
+  if (stderr_line == NULL)
+    return g_strdup_printf ("%s: %s ended: it %s", self->name, self->program,
+                            how);
+  return g_strdup_printf ("%s: %s ended: %s (%s)", self->name, self->program,
+                          stderr_line, how);
+}
+
+/* ---- connections ---- */
+
+static gboolean
+shake_hands (struct nbd_handle *nbd, int *fd, const char *export_name,
+             SnapDeadline deadline)
+{
+  if (nbd_set_export_name (nbd, export_name) < 0
+      || nbd_set_request_structured_replies (nbd, false) < 0
+      || nbd_aio_connect_socket (nbd, snap_fd_steal (fd)) < 0)
+    return FALSE;
+  while (nbd_aio_is_connecting (nbd)) {
+    if (nbd_poll (nbd, snap_deadline_left_ms (deadline)) <= 0)
+      return FALSE;
+  }
+  return nbd_aio_is_ready (nbd);
+}
+
+static void
+close_handle (gpointer handle)
+{
+  nbd_close (handle);
+}
+
+static gboolean
+connect_all (SnapNbdSource *self, Sockets *sockets, const char *export_name)
+{
+  SnapDeadline deadline = snap_deadline_in (HANDSHAKE_MS);
+
+  for (guint i = 0; i < sockets->n; i++) {
+    struct nbd_handle *nbd = nbd_create ();
+
+    if (nbd == NULL)
+      return FALSE;
+    g_ptr_array_add (self->handles, nbd);
+    if (!shake_hands (nbd, &sockets->connected[i], export_name, deadline))
+      return FALSE;
+    g_async_queue_push (self->idle, nbd);
+    self->n_alive++;
+  }
+  return TRUE;
+}
+
+static gboolean
+learn_size (SnapNbdSource *self)
+{
+  gint64 size = nbd_get_size (g_ptr_array_index (self->handles, 0));
+
+  self->size = (guint64) size;
+  return size >= 0;
+}
+
+/*
+ * Why there is no connection: what the server printed, or else what libnbd
+ * made of its answer.  Both are looked at before our ends are closed, since
+ * many a server complains about that.
+ */
+static gboolean
+refuse_server (SnapNbdSource *self, GError **error)
+{
+  const char *text = nbd_get_error ();
+  g_autofree char *nbd_error = g_strdup (text != NULL ? text : "no answer");
+  g_autofree char *line = first_stderr_line (self);
+  g_autofree char *end = NULL;
+
+  g_ptr_array_set_size (self->handles, 0);
+  end = describe_end (self, line);
+  if (line != NULL)
+    return snap_error_set (error, SNAP_ERROR_IO, "%s", end);
+  return snap_error_set (error, SNAP_ERROR_IO, "%s: %s: %s", self->name,
+                         self->program, nbd_error);
+}
+
+static SnapNbdSource *
+source_new (const char *program, const char *name)
+{
+  SnapNbdSource *self = g_new0 (SnapNbdSource, 1);
+
+  self->name = g_strdup (name);
+  self->program = g_path_get_basename (program);
+  self->stderr_fd = -1;
+  self->handles = g_ptr_array_new_with_free_func (close_handle);
+  self->idle = g_async_queue_new ();
+  return self;
+}
+
+SnapNbdSource *
+snap_nbd_source_spawn (const char *const *argv, const int *fds, gsize n_fds,
+                       const char *export_name, guint n_connections,
+                       const char *name, GError **error)
+{
+  g_autoptr (SnapNbdSource) self = source_new (argv[0], name);
+  g_auto (Sockets) sockets = sockets_init (n_connections);
+
+  g_return_val_if_fail (n_connections > 0 && n_connections <= MAX_CONNECTIONS,
+                        NULL);
+
+  if (!open_stderr (self, error) || !sockets_open (&sockets, name, error)
+      || !start_server (self, argv, fds, n_fds, sockets.listen_fd, error))
+    return NULL;
+
+  /* From here on only the server listens: when it ends, what waits in the
+     backlog is refused instead of waiting for ever. */
+  snap_fd_clear (&sockets.listen_fd);
+  if (!connect_all (self, &sockets, export_name) || !learn_size (self)) {
+    sockets_clear (&sockets);
+    refuse_server (self, error);
+    return NULL;
+  }
+  return g_steal_pointer (&self);
+}
+
+guint64
+snap_nbd_source_size (SnapNbdSource *self)
+{
+  return self->size;
+}
+
+/* ---- reads ---- */
+
+static struct nbd_handle *
+take_handle (SnapNbdSource *self, GError **error)
+{
+  gpointer item = g_async_queue_pop (self->idle);
+
+  if (item != self)
+    return item;
+  g_async_queue_push (self->idle, self);
+  snap_error_set (error, SNAP_ERROR_IO, "%s", self->ended);
+  return NULL;
+}
+
+/* Leave a connection that has ended out of the queue. */
+static void
+retire_handle (SnapNbdSource *self)
+{
+  g_autofree char *line = NULL;
+
+  if (!g_atomic_int_dec_and_test (&self->n_alive))
+    return;
+  line = first_stderr_line (self);
+  self->ended = describe_end (self, line);
+  g_async_queue_push (self->idle, self);
+}
+
+static gboolean
+has_ended (struct nbd_handle *nbd)
+{
+  return nbd_aio_is_dead (nbd) || nbd_aio_is_closed (nbd);
+}
+
+/* A connection that ends while we use it is no error as long as there is
+   another one; usually it is the server that ended, and with it all. */
+static gboolean
+read_piece (SnapNbdSource *self, guint64 offset, void *buffer, gsize length,
+            GError **error)
+{
+  struct nbd_handle *nbd;
+
+  while ((nbd = take_handle (self, error)) != NULL) {
+    gboolean done = nbd_pread (nbd, buffer, length, offset, 0) == 0;
+
+    if (!done && has_ended (nbd)) {
+      retire_handle (self);
+      continue;
+    }
+    if (!done)
+      snap_error_set (error, SNAP_ERROR_IO,
+                      "%s: read at offset %" G_GUINT64_FORMAT ": %s",
+                      self->name, offset, nbd_get_error ());
+    g_async_queue_push (self->idle, nbd);
+    return done;
+  }
+  return FALSE;
+}
+
+gboolean
+snap_nbd_source_read (SnapNbdSource *self, guint64 offset, void *buffer,
+                      gsize length, GError **error)
+{
+  if (offset > self->size || length > self->size - offset)
+    return snap_error_set (
+        error, SNAP_ERROR_IO,
+        "%s: %" G_GSIZE_FORMAT " bytes at offset %" G_GUINT64_FORMAT
+        " lie outside the %" G_GUINT64_FORMAT " bytes that %s gives",
+        self->name, length, offset, self->size, self->program);
+  for (gsize done = 0; done < length;) {
+    gsize piece = MIN (length - done, MAX_READ);
+
+    if (!read_piece (self, offset + done, (guint8 *) buffer + done, piece,
+                     error))
+      return FALSE;
+    done += piece;
+  }
+  return TRUE;
+}
+
+int
+snap_nbd_source_pid (SnapNbdSource *self)
+{
+  return self->pid;
+}
+
+/* A polite goodbye is sent, but no answer waited for: a server that hangs
+   must not make us hang. */
+void
+snap_nbd_source_close (SnapNbdSource *self)
+{
+  if (self == NULL)
+    return;
+  for (guint i = 0; i < self->handles->len; i++)
+    nbd_aio_disconnect (g_ptr_array_index (self->handles, i), 0);
+  g_ptr_array_unref (self->handles);
+  if (self->server != NULL)
+    snap_keeper_end (self->server, END_MS);
+  g_async_queue_unref (self->idle);
+  snap_fd_clear (&self->stderr_fd);
+  g_free (self->name);
+  g_free (self->program);
+  g_free (self->ended);
+  g_free (self);
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "snapshot-core/service/cuts.h"
+
+#include "snapshot-core/service/set-record.h"
+
+/* The cuts of one driver, cut by one call. */
+typedef struct {
+  const SnapDriver *driver;
+  GPtrArray *cuts; /* SnapCut, borrowed */
+  guint expected_ms;
+} Group;
+
+struct _SnapCuts {
+  GPtrArray *all;    /* SnapCut, in the order of the volumes */
+  GPtrArray *groups; /* Group, the slowest first */
+};
+
+static void
+group_free (Group *group)
+{
+  g_ptr_array_unref (group->cuts);
+  g_free (group);
+}
+
+static void
+cut_free (SnapCut *cut)
+{
+  cut->volume->driver->free_cut (cut);
+}
+
+void
+snap_cuts_free (SnapCuts *self)
+{
+  if (self == NULL)
+    return;
+  g_ptr_array_unref (self->groups);
+  g_ptr_array_unref (self->all);
+  g_free (self);
+}
+
+/* ---- planning ---- */
+
+static SnapCut *
+plan_one (SnapVolume *volume, const char *name, SnapManifest *entry,
+          GError **error)
+{
+  const SnapDriver *driver = volume->driver;
+  g_autofree char *record = NULL;
+  SnapCut *cut;
+
+  if (driver->plan == NULL) {
+    snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                    "%s: snapshots of %s volumes cannot be made",
+                    volume->location, driver->name);
+    return NULL;
+  }
+  cut = driver->plan (volume, name, entry->id, &record, error);
+  if (cut != NULL)
+    snap_set_record_add (entry, volume)->record = g_steal_pointer (&record);
+  return cut;
+}
+
+static Group *
+group_of (SnapCuts *self, const SnapDriver *driver)
+{
+  Group *group;
+
+  for (guint i = 0; i < self->groups->len; i++) {
+    group = g_ptr_array_index (self->groups, i);
+    if (group->driver == driver)
+      return group;
+  }
+  group = g_new0 (Group, 1);
+  group->driver = driver;
+  group->cuts = g_ptr_array_new ();
+  g_ptr_array_add (self->groups, group);
+  return group;
+}
+
+static gint
+compare_slow_first (gconstpointer a, gconstpointer b)
+{
+  const Group *first = *(Group *const *) a;
+  const Group *second = *(Group *const *) b;
+
+  return (first->expected_ms < second->expected_ms)
+         - (first->expected_ms > second->expected_ms);
+}
+
+static void
+make_groups (SnapCuts *self)
+{
+  for (guint i = 0; i < self->all->len; i++) {
+    SnapCut *cut = g_ptr_array_index (self->all, i);
+    Group *group = group_of (self, cut->volume->driver);
+
+    g_ptr_array_add (group->cuts, cut);
+    group->expected_ms = MAX (group->expected_ms, cut->expected_ms);
+  }
+  g_ptr_array_sort (self->groups, compare_slow_first);
+}
+
+SnapCuts *
+snap_cuts_plan (SnapVolume **volumes, gsize n_volumes, const char *name,
+                SnapManifest *entry, GError **error)
+{
+  g_autoptr (SnapCuts) self = g_new0 (SnapCuts, 1);
+
+  self->all = g_ptr_array_new_with_free_func ((GDestroyNotify) cut_free);
+  self->groups = g_ptr_array_new_with_free_func ((GDestroyNotify) group_free);
+  for (gsize i = 0; i < n_volumes; i++) {
+    SnapCut *cut = plan_one (volumes[i], name, entry, error);
+
+    if (cut == NULL)
+      return NULL;
+    g_ptr_array_add (self->all, cut);
+  }
+  make_groups (self);
+  return g_steal_pointer (&self);
+}
+
+gboolean
+snap_cuts_are_atomic (const SnapCuts *self)
+{
+  const Group *group;
+
+  if (self->all->len == 1)
+    return TRUE;
+  if (self->groups->len != 1)
+    return FALSE;
+  group = g_ptr_array_index (self->groups, 0);
+  return group->driver->cuts_at_once != NULL
+         && group->driver->cuts_at_once ((SnapCut **) group->cuts->pdata,
+                                         group->cuts->len);
+}
+
+/* ---- making ---- */
+
+gboolean
+snap_cuts_check_cancelled (GCancellable *cancellable, GError **error)
+{
+  if (!g_cancellable_is_cancelled (cancellable))
+    return TRUE;
+  return snap_error_set (error, SNAP_ERROR_CANCELLED, "snapshot: interrupted");
+}
+
+gboolean
+snap_cuts_prepare (SnapCuts *self, GCancellable *cancellable, GError **error)
+{
+  for (guint i = 0; i < self->all->len; i++) {
+    SnapCut *cut = g_ptr_array_index (self->all, i);
+    const SnapDriver *driver = cut->volume->driver;
+
+    if (!snap_cuts_check_cancelled (cancellable, error))
+      return FALSE;
+    if (driver->prepare != NULL && !driver->prepare (cut, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+gboolean
+snap_cuts_cut (SnapCuts *self, GCancellable *cancellable, guint64 *window_us,
+               GError **error)
+{
+  gint64 start_us = g_get_monotonic_time ();
+
+  for (guint i = 0; i < self->groups->len; i++) {
+    const Group *group = g_ptr_array_index (self->groups, i);
+
+    if (!snap_cuts_check_cancelled (cancellable, error)
+        || !group->driver->cut ((SnapCut **) group->cuts->pdata,
+                                group->cuts->len, error))
+      return FALSE;
+  }
+  *window_us = g_get_monotonic_time () - start_us;
+  return TRUE;
+}
+
+/* Keep the first of several errors. */
+static void
+keep_first (GError **first, GError *next)
+{
+  if (*first == NULL)
+    *first = next;
+  else
+    g_clear_error (&next);
+}
+
+static gboolean
+end_all (SnapCuts *self, SnapRecover how, GError **error)
+{
+  GError *first = NULL;
+
+  for (guint i = 0; i < self->all->len; i++) {
+    SnapCut *cut = g_ptr_array_index (self->all, i);
+    const SnapDriver *driver = cut->volume->driver;
+    GError *reason = NULL;
+    gboolean ended = how == SNAP_RECOVER_COMMIT ? driver->commit (cut, &reason)
+                                                : driver->abort (cut, &reason);
+
+    if (!ended)
+      keep_first (&first, reason);
+  }
+  if (first == NULL)
+    return TRUE;
+  g_propagate_error (error, first);
+  return FALSE;
+}
+
+gboolean
+snap_cuts_commit (SnapCuts *self, GError **error)
+{
+  return end_all (self, SNAP_RECOVER_COMMIT, error);
+}
+
+gboolean
+snap_cuts_abort (SnapCuts *self, GError **error)
+{
+  return end_all (self, SNAP_RECOVER_ABORT, error);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The cuts of one set, driven together through the phases of creation.
+ *
+ * Knows drivers, not the journal: the caller has the records on disk between
+ * snap_cuts_plan() and snap_cuts_prepare(), and decides the set between
+ * snap_cuts_cut() and snap_cuts_commit().
+ */
+#ifndef SNAP_SERVICE_CUTS_H
+#define SNAP_SERVICE_CUTS_H
+
+#include <gio/gio.h>
+
+#include "snapshot-core/drivers/driver.h"
+#include "snapshot-core/format/manifest.h"
+
+typedef struct _SnapCuts SnapCuts;
+
+/*
+ * Plan a cut of every volume (borrowed) and add each with its record to
+ * @entry.  Changes nothing, also when it fails.
+ */
+SnapCuts *snap_cuts_plan (SnapVolume **volumes, gsize n_volumes,
+                          const char *name, SnapManifest *entry,
+                          GError **error);
+void snap_cuts_free (SnapCuts *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapCuts, snap_cuts_free)
+
+/* Whether all volumes will be cut at one instant. */
+gboolean snap_cuts_are_atomic (const SnapCuts *self);
+
+/* On error, or when cancelled (CANCELLED), the caller aborts. */
+gboolean snap_cuts_prepare (SnapCuts *self, GCancellable *cancellable,
+                            GError **error);
+
+/* The instant: driver by driver, the slow ones first.  *window_us is the time
+   from the start of the first to the end of the last. */
+gboolean snap_cuts_cut (SnapCuts *self, GCancellable *cancellable,
+                        guint64 *window_us, GError **error);
+
+/* Try every cut, whatever happens to one; the error is the first one's. */
+gboolean snap_cuts_commit (SnapCuts *self, GError **error);
+gboolean snap_cuts_abort (SnapCuts *self, GError **error);
+
+/* CANCELLED if it was cancelled; @cancellable may be NULL. */
+gboolean snap_cuts_check_cancelled (GCancellable *cancellable, GError **error);
+
+#endif

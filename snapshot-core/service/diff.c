@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "snapshot-core/service/diff.h"
+
+#include "snapshot-core/service/diff-stream.h"
+
+struct _SnapDiff {
+  SnapVolume *from_volume, *to_volume;
+  SnapPoint *from, *to;
+  SnapHold *from_hold, *to_hold;
+};
+
+/* Listing is one thread's at a time, but diffs of one volume may run
+   together: so the check after each takes turns. */
+static GMutex listing_lock;
+
+/* ---- what can be compared ---- */
+
+static gboolean
+not_comparable (const SnapDiffRequest *request, const char *fact,
+                GError **error)
+{
+  return snap_error_set (error, SNAP_ERROR_NOT_COMPARABLE, "%s@%s..%s: %s",
+                         request->to_volume->location, request->from->name,
+                         request->to->name, fact);
+}
+
+static gboolean
+involves_empty (const SnapPoint *from, const SnapPoint *to)
+{
+  return from->kind == SNAP_POINT_EMPTY || to->kind == SNAP_POINT_EMPTY;
+}
+
+/* What is there, against nothing, needs no comparing. */
+static gboolean
+check_comparable (const SnapDiffRequest *request, GError **error)
+{
+  const SnapDriver *driver = request->to_volume->driver;
+
+  if (request->to->kind == SNAP_POINT_CHECKPOINT)
+    return snap_error_set (error, SNAP_ERROR_USAGE,
+                           "%s@%s: a checkpoint has no data, it can only be "
+                           "compared from",
+                           request->to_volume->location, request->to->name);
+  if (involves_empty (request->from, request->to))
+    return TRUE;
+  if (request->from_volume->driver != driver)
+    return not_comparable (request, "the storages differ", error);
+  if (driver->comparable == NULL)
+    return not_comparable (request, "this storage cannot tell what changed",
+                           error);
+  return driver->comparable (request, error);
+}
+
+static SnapDiffRequest
+make_request (SnapVolume *from_volume, const SnapPoint *from,
+              SnapVolume *to_volume, const SnapPoint *to)
+{
+  return (SnapDiffRequest){
+    .from_volume = from->kind == SNAP_POINT_EMPTY ? NULL : from_volume,
+    .from = from,
+    .to_volume = to_volume,
+    .to = to,
+    .length = to->size,
+  };
+}
+
+gboolean
+snap_diff_check (SnapVolume *volume, const SnapPoint *from,
+                 const SnapPoint *to, GError **error)
+{
+  SnapDiffRequest request = make_request (volume, from, volume, to);
+
+  return check_comparable (&request, error);
+}
+
+gboolean
+snap_diff_comparable (SnapVolume *volume, const SnapPoint *from,
+                      const SnapPoint *to)
+{
+  return snap_diff_check (volume, from, to, NULL);
+}
+
+SnapDiff *
+snap_diff_new (SnapState *state, SnapVolume *from_volume, const SnapPoint *from,
+               SnapVolume *to_volume, const SnapPoint *to, GError **error)
+{
+  g_autoptr (SnapDiff) self = g_new0 (SnapDiff, 1);
+  SnapDiffRequest request = make_request (from_volume, from, to_volume, to);
+
+  self->from_volume = snap_volume_ref (from_volume);
+  self->to_volume = snap_volume_ref (to_volume);
+  self->from = snap_point_dup (from);
+  self->to = snap_point_dup (to);
+
+  self->from_hold
+      = snap_hold_take (state, from_volume, from, SNAP_HOLD_USE, error);
+  if (self->from_hold == NULL)
+    return NULL;
+  self->to_hold = snap_hold_take (state, to_volume, to, SNAP_HOLD_USE, error);
+  if (self->to_hold == NULL || !check_comparable (&request, error))
+    return NULL;
+  return g_steal_pointer (&self);
+}
+
+void
+snap_diff_free (SnapDiff *self)
+{
+  if (self == NULL)
+    return;
+  snap_hold_release (self->from_hold);
+  snap_hold_release (self->to_hold);
+  snap_point_free (self->from);
+  snap_point_free (self->to);
+  snap_volume_unref (self->from_volume);
+  snap_volume_unref (self->to_volume);
+  g_free (self);
+}
+
+const SnapPoint *
+snap_diff_from (SnapDiff *self)
+{
+  return self->from;
+}
+
+const SnapPoint *
+snap_diff_to (SnapDiff *self)
+{
+  return self->to;
+}
+
+/* ---- is it still the same point ---- */
+
+/* The point as the storage has it now; NULL without an error if it is gone. */
+static SnapPoint *
+look_again (SnapVolume *volume, const SnapPoint *point, GError **error)
+{
+  g_autoptr (GPtrArray) points = NULL;
+
+  if (point->kind == SNAP_POINT_LIVE || point->kind == SNAP_POINT_BACKING)
+    return volume->driver->special (volume, point->kind, error);
+  points = volume->driver->list (volume, error);
+  for (guint i = 0; points != NULL && i < points->len; i++) {
+    const SnapPoint *now = g_ptr_array_index (points, i);
+
+    if (g_str_equal (now->id, point->id))
+      return snap_point_dup (now);
+  }
+  return NULL;
+}
+
+static gboolean
+check_unchanged (SnapVolume *volume, const SnapPoint *point, GError **error)
+{
+  g_autoptr (GError) reason = NULL;
+  g_autoptr (SnapPoint) now = NULL;
+
+  if (point->kind == SNAP_POINT_EMPTY)
+    return TRUE;
+  now = look_again (volume, point, &reason);
+  if (now != NULL && g_str_equal (now->id, point->id)
+      && g_str_equal (now->name, point->name) && now->size == point->size)
+    return TRUE;
+  if (reason != NULL
+      && !g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_NOT_FOUND)) {
+    g_propagate_error (error, g_steal_pointer (&reason));
+    return FALSE;
+  }
+  return snap_error_set (error, SNAP_ERROR_NOT_COMPARABLE,
+                         "%s@%s: was deleted or replaced", volume->location,
+                         point->name);
+}
+
+static gboolean
+check_both_unchanged (SnapDiff *self, GError **error)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&listing_lock);
+
+  return check_unchanged (self->from_volume, self->from, error)
+         && check_unchanged (self->to_volume, self->to, error);
+}
+
+/* ---- the run ---- */
+
+/* Allocation as a diff against nothing: everything is dirty. */
+static gboolean
+push_allocation (const SnapExtent *extent, gpointer stream, GError **error)
+{
+  SnapExtent dirty = *extent;
+
+  dirty.flags = SNAP_EXTENT_DIRTY | (extent->flags & SNAP_EXTENT_ZERO);
+  return snap_diff_stream_push (&dirty, stream, error);
+}
+
+/* The stream makes dirty what is not said here: all of it, if the driver
+   cannot tell what is allocated. */
+static gboolean
+diff_with_empty (SnapDiff *self, SnapDiffInfo *info, SnapDiffStream *stream,
+                 GError **error)
+{
+  const SnapDriver *driver = self->to_volume->driver;
+  SnapImage *image;
+  gboolean done;
+
+  *info = (SnapDiffInfo){ 1, SNAP_PROOF_EXACT, "allocation" };
+  if (self->to->size == 0 || driver->open_image == NULL)
+    return TRUE;
+  image = driver->open_image (self->to_volume, self->to, error);
+  if (image == NULL)
+    return FALSE;
+  done = image->ops->extents (image, 0, MIN (image->size, self->to->size),
+                              push_allocation, stream, error);
+  image->ops->close (image);
+  return done;
+}
+
+static gboolean
+diff_by_driver (SnapDiff *self, SnapDiffInfo *info, SnapDiffStream *stream,
+                GError **error)
+{
+  SnapDiffRequest request = make_request (self->from_volume, self->from,
+                                          self->to_volume, self->to);
+
+  return self->to_volume->driver->diff (&request, info, snap_diff_stream_push,
+                                        stream, error);
+}
+
+gboolean
+snap_diff_run (SnapDiff *self, SnapExtentFunc emit, gpointer user_data,
+               SnapDiffResult *result, GError **error)
+{
+  gboolean with_empty = involves_empty (self->from, self->to);
+  SnapDiffStream stream = { .emit = emit, .user_data = user_data };
+
+  *result = (SnapDiffResult){ .from_size = self->from->size,
+                              .size = self->to->size };
+  stream.from_size = result->from_size;
+  stream.size = result->size;
+  stream.info = &result->info;
+  stream.source = self->to_volume->driver->name;
+
+  if (!(with_empty ? diff_with_empty : diff_by_driver) (self, &result->info,
+                                                        &stream, error)
+      || !snap_diff_stream_finish (&stream, error)
+      || !check_both_unchanged (self, error))
+    return FALSE;
+  result->dirty_bytes = stream.dirty_bytes;
+  result->n_extents = stream.n_extents;
+  return TRUE;
+}
+
+const char *
+snap_proof_name (SnapProof proof)
+{
+  return proof == SNAP_PROOF_EXACT ? "exact" : "superset";
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "snapshot-core/service/export-point.h"
+
+SnapExportPoint *
+snap_export_point_new (SnapState *state, SnapVolume *volume,
+                       const SnapPoint *point, const char *word,
+                       GError **error)
+{
+  SnapHold *hold = snap_hold_take (state, volume, point, SNAP_HOLD_USE, error);
+  SnapExportPoint *self;
+
+  if (hold == NULL)
+    return NULL;
+  self = g_new0 (SnapExportPoint, 1);
+  self->volume = snap_volume_ref (volume);
+  self->point = snap_point_dup (point);
+  self->word = g_strdup (word);
+  self->hold = hold;
+  g_mutex_init (&self->lock);
+  return self;
+}
+
+void
+snap_export_point_free (SnapExportPoint *self)
+{
+  if (self == NULL)
+    return;
+  if (self->image != NULL)
+    self->image->ops->close (self->image);
+  snap_hold_release (self->hold);
+  snap_point_free (self->point);
+  g_free (self->word);
+  snap_volume_unref (self->volume);
+  g_mutex_clear (&self->lock);
+  g_free (self);
+}
+
+SnapImage *
+snap_export_point_open (SnapExportPoint *self, GError **error)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  const SnapDriver *driver = self->volume->driver;
+
+  if (driver->open_image == NULL) {
+    snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                    "%s@%s: %s volumes cannot be read", self->volume->location,
+                    self->point->name, driver->name);
+    return NULL;
+  }
+  if (self->image == NULL)
+    self->image = driver->open_image (self->volume, self->point, error);
+  if (self->image != NULL)
+    self->n_users++;
+  return self->image;
+}
+
+void
+snap_export_point_close (SnapExportPoint *self)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  if (--self->n_users > 0)
+    return;
+  self->image->ops->close (self->image);
+  self->image = NULL;
+}
+
+/* ---- pairs ---- */
+
+SnapExportPair *
+snap_export_pair_new (SnapExportPoint *from, SnapExportPoint *to)
+{
+  SnapExportPair *self = g_new0 (SnapExportPair, 1);
+
+  self->from = from;
+  self->to = to;
+  g_mutex_init (&self->lock);
+  return self;
+}
+
+void
+snap_export_pair_free (SnapExportPair *self)
+{
+  g_clear_pointer (&self->dirty, snap_extents_unref);
+  g_clear_error (&self->error);
+  g_mutex_clear (&self->lock);
+  g_free (self);
+}
+
+static SnapExtents *
+compare (SnapExportPair *self, SnapState *state, GError **error)
+{
+  g_autoptr (SnapExtents) dirty = snap_extents_new ();
+  SnapDiffResult result;
+  g_autoptr (SnapDiff) diff
+      = snap_diff_new (state, self->from->volume, self->from->point,
+                       self->to->volume, self->to->point, error);
+
+  if (diff == NULL
+      || !snap_diff_run (diff, snap_extents_append_func, dirty, &result, error))
+    return NULL;
+  return g_steal_pointer (&dirty);
+}
+
+const SnapExtents *
+snap_export_pair_dirty (SnapExportPair *self, SnapState *state, GError **error)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  if (!self->done)
+    self->dirty = compare (self, state, &self->error);
+  self->done = TRUE;
+  if (self->dirty == NULL && error != NULL)
+    *error = g_error_copy (self->error);
+  return self->dirty;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Private to exports: what connections share.  A point is opened by the first
+ * and closed by the last of its users; a pair of points is compared once.
+ */
+#ifndef SNAP_SERVICE_EXPORT_POINT_H
+#define SNAP_SERVICE_EXPORT_POINT_H
+
+#include "snapshot-core/service/diff.h"
+
+typedef struct {
+  SnapVolume *volume; /* a reference */
+  SnapPoint *point;
+  char *word; /* what it is called in export names */
+  SnapHold *hold;
+
+  GMutex lock;
+  guint n_users;    /* under the lock */
+  SnapImage *image; /* under the lock; while there are users */
+} SnapExportPoint;
+
+/* Copy and hold a point.  Errors: BUSY, IO. */
+SnapExportPoint *snap_export_point_new (SnapState *state, SnapVolume *volume,
+                                        const SnapPoint *point,
+                                        const char *word, GError **error);
+void snap_export_point_free (SnapExportPoint *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapExportPoint, snap_export_point_free)
+
+/* The image, good until snap_export_point_close(), one for each open. */
+SnapImage *snap_export_point_open (SnapExportPoint *self, GError **error);
+void snap_export_point_close (SnapExportPoint *self);
+
+typedef struct {
+  SnapExportPoint *from, *to; /* borrowed */
+
+  GMutex lock;
+  gboolean done;      /* the rest is under the lock, final once done */
+  SnapExtents *dirty; /* NULL: it failed */
+  GError *error;
+} SnapExportPair;
+
+SnapExportPair *snap_export_pair_new (SnapExportPoint *from,
+                                      SnapExportPoint *to);
+void snap_export_pair_free (SnapExportPair *self);
+
+/* The dirty extents, borrowed; computed by whoever asks first. */
+const SnapExtents *snap_export_pair_dirty (SnapExportPair *self,
+                                           SnapState *state, GError **error);
+
+#endif

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "snapshot-core/service/export-volume.h"
+
+SnapExportVolume *
+snap_export_volume_new (SnapVolume *volume, const char *label)
+{
+  SnapExportVolume *self = g_new0 (SnapExportVolume, 1);
+  g_autofree char *encoded = NULL;
+
+  self->volume = volume;
+  self->label = g_strdup (label != NULL ? label : volume->label);
+  self->labelled = label != NULL;
+  self->prefix = "";
+  encoded = snap_point_range_format (NULL, self->label);
+  self->label_prefix = g_strconcat (encoded, "@", NULL);
+  self->points = g_ptr_array_new_with_free_func (
+      (GDestroyNotify) snap_export_point_free);
+  return self;
+}
+
+void
+snap_export_volume_free (SnapExportVolume *self)
+{
+  g_ptr_array_unref (self->points);
+  g_clear_pointer (&self->snapshots, g_ptr_array_unref);
+  snap_volume_unref (self->volume);
+  g_free (self->label_prefix);
+  g_free (self->label);
+  g_free (self);
+}
+
+/* ---- points ---- */
+
+static gboolean
+is_same (const SnapPoint *a, const SnapPoint *b)
+{
+  return a->kind == b->kind && g_strcmp0 (a->id, b->id) == 0;
+}
+
+/* Hold @point, or give the hold there is. */
+static SnapExportPoint *
+hold_point (SnapExportVolume *self, SnapState *state, const SnapPoint *point,
+            GError **error)
+{
+  const char *word = snap_volume_point_word (self->snapshots, point);
+  SnapExportPoint *held;
+
+  for (guint i = 0; i < self->points->len; i++) {
+    held = g_ptr_array_index (self->points, i);
+    if (is_same (held->point, point))
+      return held;
+  }
+  held = snap_export_point_new (state, self->volume, point, word, error);
+  if (held != NULL)
+    g_ptr_array_add (self->points, held);
+  return held;
+}
+
+/* A point that some volumes do not have. */
+static gboolean
+hold_if_there (SnapExportVolume *self, SnapState *state, const char *word,
+               GError **error)
+{
+  GError *reason = NULL;
+
+  if (snap_export_volume_hold (self, state, word, &reason) != NULL)
+    return TRUE;
+  if (g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_NOT_FOUND)) {
+    g_error_free (reason);
+    return TRUE;
+  }
+  g_propagate_error (error, reason);
+  return FALSE;
+}
+
+gboolean
+snap_export_volume_fix (SnapExportVolume *self, SnapState *state,
+                        GError **error)
+{
+  self->snapshots = snap_volume_list (self->volume, state, error);
+  if (self->snapshots == NULL)
+    return FALSE;
+  if (!self->everything)
+    return TRUE;
+  for (guint i = 0; i < self->snapshots->len; i++)
+    if (hold_point (self, state, g_ptr_array_index (self->snapshots, i), error)
+        == NULL)
+      return FALSE;
+  return hold_if_there (self, state, "empty", error)
+         && hold_if_there (self, state, "backing", error);
+}
+
+SnapExportPoint *
+snap_export_volume_hold (SnapExportVolume *self, SnapState *state,
+                         const char *word, GError **error)
+{
+  g_autoptr (SnapPoint) point
+      = snap_volume_find_point (self->volume, state, word, error);
+
+  return point != NULL ? hold_point (self, state, point, error) : NULL;
+}
+
+/* ---- names ---- */
+
+static gboolean
+is_newest (SnapExportVolume *self, const SnapExportPoint *point)
+{
+  GPtrArray *all = self->snapshots;
+
+  return all->len > 0
+         && is_same (point->point, g_ptr_array_index (all, all->len - 1));
+}
+
+SnapExportPoint *
+snap_export_volume_lookup (SnapExportVolume *self, const char *word)
+{
+  for (guint i = 0; i < self->points->len; i++) {
+    SnapExportPoint *point = g_ptr_array_index (self->points, i);
+
+    if (g_str_equal (point->word, word)
+        || g_strcmp0 (point->point->id, word) == 0
+        || (g_str_equal (word, "newest") && is_newest (self, point)))
+      return point;
+  }
+  return NULL;
+}
+
+char *
+snap_export_volume_name (SnapExportVolume *self, const SnapExportPoint *from,
+                         const SnapExportPoint *to)
+{
+  g_autofree char *range = snap_point_range_format (
+      from != NULL ? from->word : NULL, to->word);
+
+  return g_strconcat (self->prefix, range, NULL);
+}
+
+static char *
+format_time (const SnapPoint *point)
+{
+  g_autoptr (GDateTime) time
+      = g_date_time_new_from_unix_utc (point->time_us / G_USEC_PER_SEC);
+
+  if (point->time_us == 0 || time == NULL)
+    return g_strdup ("");
+  return g_date_time_format (time, ", %Y-%m-%dT%H:%M:%SZ");
+}
+
+char *
+snap_export_volume_describe (SnapExportVolume *self,
+                             const SnapExportPoint *from,
+                             const SnapExportPoint *to)
+{
+  g_autofree char *reference = snap_reference_format (
+      self->volume->driver->name, self->volume->location, self->volume->part,
+      from != NULL ? from->word : NULL, to->word);
+  g_autofree char *valid = g_utf8_make_valid (reference, -1);
+  g_autofree char *time = format_time (to->point);
+
+  return g_strconcat (from != NULL ? "changes of " : "", valid, time, NULL);
+}

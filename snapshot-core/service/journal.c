@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The journal: one file an entry, replaced atomically, and beside it a lock
+ * file.  The lock cannot be on the entry itself, because a replaced file is
+ * another file.
+ */
+#include "config.h"
+
+#include "snapshot-core/service/state.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "snapshot-core/os/fd.h"
+#include "snapshot-core/os/lock-file.h"
+#include "snapshot-core/service/state-text.h"
+
+#define ENTRY_SUFFIX ".json"
+
+struct _SnapJournal {
+  char *set_id;
+  char *path;
+  char *lock_path;
+  int lock_fd; /* the entry is ours while it is open */
+};
+
+static char *
+build_path (SnapState *state, const char *set_id, const char *suffix)
+{
+  g_autofree char *name = g_strconcat (set_id, suffix, NULL);
+
+  return g_build_filename (snap_state_directory (state), "journal", name, NULL);
+}
+
+char *
+snap_journal_path (SnapState *state, const char *set_id)
+{
+  return build_path (state, set_id, ENTRY_SUFFIX);
+}
+
+const char *
+snap_journal_set_id (SnapJournal *self)
+{
+  return self->set_id;
+}
+
+void
+snap_journal_abandon (SnapJournal *self)
+{
+  if (self == NULL)
+    return;
+  snap_fd_clear (&self->lock_fd);
+  g_free (self->set_id);
+  g_free (self->path);
+  g_free (self->lock_path);
+  g_free (self);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapJournal, snap_journal_abandon)
+
+/* Lock the entry of @set_id, whether it exists or not. */
+static SnapJournal *
+lock_entry (SnapState *state, const char *set_id, GError **error)
+{
+  g_autoptr (SnapJournal) self = g_new0 (SnapJournal, 1);
+
+  self->set_id = g_strdup (set_id);
+  self->path = snap_journal_path (state, set_id);
+  self->lock_path = build_path (state, set_id, ".lock");
+  self->lock_fd
+      = snap_lock_file_take (self->lock_path, SNAP_LOCK_EXCLUSIVE, error);
+  return self->lock_fd >= 0 ? g_steal_pointer (&self) : NULL;
+}
+
+SnapJournal *
+snap_journal_begin (SnapState *state, const char *set_id, const char *text,
+                    GError **error)
+{
+  g_autoptr (SnapJournal) self = NULL;
+
+  if (!snap_set_id_is_valid (set_id)) {
+    snap_error_set (error, SNAP_ERROR_USAGE, "%s: not the id of a set", set_id);
+    return NULL;
+  }
+  if (!snap_state_create (state, error))
+    return NULL;
+  self = lock_entry (state, set_id, error);
+  if (self == NULL)
+    return NULL;
+
+  /* Also when it fails after the file took its place, nobody must find it. */
+  if (!snap_file_replace (self->path, text, error)) {
+    snap_file_remove (self->path, NULL);
+    unlink (self->lock_path);
+    return NULL;
+  }
+  return g_steal_pointer (&self);
+}
+
+gboolean
+snap_journal_update (SnapJournal *self, const char *text, GError **error)
+{
+  return snap_file_replace (self->path, text, error);
+}
+
+gboolean
+snap_journal_finish (SnapJournal *self, GError **error)
+{
+  gboolean removed = snap_file_remove (self->path, error);
+
+  if (removed)
+    unlink (self->lock_path);
+  snap_journal_abandon (self);
+  return removed;
+}
+
+/* ---- finding entries ---- */
+
+/* The next valid id of an entry in @dir; the caller frees. */
+static char *
+read_id (GDir *dir)
+{
+  const char *name;
+
+  while ((name = g_dir_read_name (dir)) != NULL) {
+    g_autofree char *id = g_strdup (name);
+
+    if (g_str_has_suffix (id, ENTRY_SUFFIX)) {
+      id[strlen (id) - strlen (ENTRY_SUFFIX)] = '\0';
+      if (snap_set_id_is_valid (id))
+        return g_steal_pointer (&id);
+    }
+  }
+  return NULL;
+}
+
+GHashTable *
+snap_journal_list (SnapState *state, GError **error)
+{
+  g_autoptr (GHashTable) ids
+      = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  g_autofree char *path
+      = g_build_filename (snap_state_directory (state), "journal", NULL);
+  g_autoptr (GError) reason = NULL;
+  g_autoptr (GDir) dir = g_dir_open (path, 0, &reason);
+  char *id;
+
+  if (dir == NULL
+      && !g_error_matches (reason, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
+    snap_error_set (error, SNAP_ERROR_IO, "%s: %s", path, reason->message);
+    return NULL;
+  }
+  while (dir != NULL && (id = read_id (dir)) != NULL)
+    g_hash_table_add (ids, id);
+  return g_steal_pointer (&ids);
+}
+
+char *
+snap_journal_peek (SnapState *state, const char *set_id, GError **error)
+{
+  g_autofree char *path = snap_journal_path (state, set_id);
+
+  return snap_state_read_text (path, error);
+}
+
+/*
+ * Take over the entry @set_id if nobody has it.  *journal stays NULL if
+ * somebody has, or if it was finished since it was listed.
+ */
+static gboolean
+adopt_entry (SnapState *state, const char *set_id, SnapJournal **journal,
+             char **text, GError **error)
+{
+  g_autoptr (GError) reason = NULL;
+  g_autoptr (SnapJournal) self = lock_entry (state, set_id, &reason);
+
+  if (g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_BUSY))
+    return TRUE;
+  if (self != NULL)
+    *text = snap_journal_peek (state, set_id, &reason);
+  if (reason != NULL) {
+    g_propagate_error (error, g_steal_pointer (&reason));
+    return FALSE;
+  }
+  if (*text != NULL)
+    *journal = g_steal_pointer (&self);
+  else
+    unlink (self->lock_path);
+  return TRUE;
+}
+
+gboolean
+snap_journal_next_orphan (SnapState *state, GHashTable *skip,
+                          SnapJournal **journal, char **text, GError **error)
+{
+  g_autoptr (GHashTable) ids = snap_journal_list (state, error);
+  GHashTableIter iter;
+  gpointer id;
+
+  *journal = NULL;
+  *text = NULL;
+  if (ids == NULL)
+    return FALSE;
+  g_hash_table_iter_init (&iter, ids);
+  while (*journal == NULL && g_hash_table_iter_next (&iter, &id, NULL)) {
+    if (g_hash_table_contains (skip, id))
+      continue;
+    g_hash_table_add (skip, g_strdup (id));
+    if (!adopt_entry (state, id, journal, text, error))
+      return FALSE;
+  }
+  return TRUE;
+}

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+noinst_LTLIBRARIES += libsnap-service.la
+libsnap_service_la_SOURCES = \
+	%D%/cuts.c %D%/cuts.h \
+	%D%/diff-stream.c %D%/diff-stream.h \
+	%D%/diff.c %D%/diff.h \
+	%D%/export-names.c %D%/export-names.h \
+	%D%/export-point.c %D%/export-point.h \
+	%D%/export-volume.c %D%/export-volume.h \
+	%D%/export.c %D%/export.h \
+	%D%/hidden.c %D%/hidden.h \
+	%D%/hold.c %D%/hold.h \
+	%D%/journal.c \
+	%D%/name.c \
+	%D%/reference.c %D%/reference.h \
+	%D%/registry.c %D%/registry.h \
+	%D%/set-create.c %D%/set.h \
+	%D%/set-delete.c \
+	%D%/set-record.c %D%/set-record.h \
+	%D%/set-recover.c \
+	%D%/state.c %D%/state.h %D%/state-text.h \
+	%D%/volume.c %D%/volume.h
+libsnap_service_la_LIBADD = $(JSON_GLIB_LIBS) $(GLIB_LIBS)

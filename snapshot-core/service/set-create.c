@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Creation of a set, in an order that makes it complete or absent whenever it
+ * is killed:
+ *
+ *   plan      nothing is changed
+ *   journal   the records are on disk: from here on recovery aborts
+ *   prepare   and cut
+ *   manifest  its rename decides: from here on recovery commits
+ *   commit
+ *   journal   its removal makes the points visible
+ *
+ * The decision lies before the commit, so that no cut is ever aborted after
+ * another one, or itself, was committed.
+ */
+#include "config.h"
+
+#include "snapshot-core/service/set.h"
+
+#include "snapshot-core/service/cuts.h"
+#include "snapshot-core/service/hold.h"
+#include "snapshot-core/service/set-record.h"
+#include "snapshot-core/service/volume.h"
+
+/* One creation under way. */
+typedef struct {
+  SnapState *state;
+  SnapVolume **volumes;
+  gsize n_volumes;
+  GCancellable *cancellable;
+
+  SnapSet *set;        /* the result, filled in step by step */
+  GPtrArray *holds;    /* SnapHold: we alone change these volumes */
+  SnapManifest *entry; /* what the journal says */
+  SnapCuts *cuts;
+  SnapJournal *journal;
+  gboolean undecided; /* whether the manifest is there cannot be known */
+} Creation;
+
+static void
+creation_clear (Creation *self)
+{
+  snap_cuts_free (self->cuts);
+  snap_journal_abandon (self->journal);
+  snap_manifest_free (self->entry);
+  g_clear_pointer (&self->holds, g_ptr_array_unref);
+  snap_set_free (self->set);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Creation, creation_clear)
+
+static void
+creation_init (Creation *self, const char *name)
+{
+  self->set = g_new0 (SnapSet, 1);
+  self->set->name = g_strdup (name);
+  self->set->set_id = snap_set_id_new ();
+  self->set->points
+      = g_ptr_array_new_with_free_func ((GDestroyNotify) snap_point_free);
+  self->holds
+      = g_ptr_array_new_with_free_func ((GDestroyNotify) snap_hold_release);
+  self->entry
+      = snap_manifest_new (SNAP_MANIFEST_CREATE, self->set->set_id, name);
+}
+
+/* ---- before anything is made ---- */
+
+static gboolean
+check_volumes (const Creation *self, GError **error)
+{
+  if (self->n_volumes == 0)
+    return snap_error_set (error, SNAP_ERROR_USAGE, "set: no volume is named");
+  for (gsize i = 0; i < self->n_volumes; i++)
+    for (gsize j = 0; j < i; j++)
+      if (snap_volume_equal (self->volumes[i], self->volumes[j]))
+        return snap_error_set (error, SNAP_ERROR_USAGE,
+                               "%s: is named twice in the set",
+                               self->volumes[i]->location);
+  return TRUE;
+}
+
+static gboolean
+hold_volumes (Creation *self, GError **error)
+{
+  for (gsize i = 0; i < self->n_volumes; i++) {
+    SnapHold *hold
+        = snap_hold_take_volume (self->state, self->volumes[i], error);
+
+    if (hold == NULL)
+      return FALSE;
+    g_ptr_array_add (self->holds, hold);
+  }
+  return TRUE;
+}
+
+/* Asks the storage, not the listing: an unfinished set has its name too. */
+static gboolean
+check_name_is_free (SnapVolume *volume, const char *name, GError **error)
+{
+  g_autoptr (GPtrArray) points = volume->driver->list (volume, error);
+
+  for (guint i = 0; points != NULL && i < points->len; i++) {
+    const SnapPoint *point = g_ptr_array_index (points, i);
+
+    if (g_str_equal (point->name, name))
+      return snap_error_set (error, SNAP_ERROR_EXISTS,
+                             "%s@%s: exists already, with id %s",
+                             volume->location, name, point->id);
+  }
+  return points != NULL;
+}
+
+static gboolean
+check_names (const Creation *self, GError **error)
+{
+  for (gsize i = 0; i < self->n_volumes; i++)
+    if (!check_name_is_free (self->volumes[i], self->set->name, error))
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
+plan (Creation *self, SnapSetFlags flags, GError **error)
+{
+  self->cuts = snap_cuts_plan (self->volumes, self->n_volumes, self->set->name,
+                               self->entry, error);
+  if (self->cuts == NULL)
+    return FALSE;
+  self->set->consistency = snap_cuts_are_atomic (self->cuts)
+                               ? SNAP_SET_ATOMIC
+                               : SNAP_SET_ONE_AFTER_ANOTHER;
+  if (self->set->consistency != SNAP_SET_ATOMIC
+      && (flags & SNAP_SET_REQUIRE_ATOMIC) != 0)
+    return snap_error_set (error, SNAP_ERROR_FAILED,
+                           "%s: these volumes cannot be cut at one instant",
+                           self->set->name);
+  return TRUE;
+}
+
+static gboolean
+begin_journal (Creation *self, GError **error)
+{
+  g_autofree char *text = snap_manifest_format (self->entry);
+
+  self->journal
+      = snap_journal_begin (self->state, self->set->set_id, text, error);
+  return self->journal != NULL;
+}
+
+/* ---- making it ---- */
+
+static char *
+format_manifest (const Creation *self)
+{
+  g_autoptr (SnapManifest) manifest = snap_manifest_new (
+      SNAP_MANIFEST_SET, self->set->set_id, self->set->name);
+
+  manifest->atomic = self->set->consistency == SNAP_SET_ATOMIC;
+  manifest->window_us = self->set->window_us;
+  for (gsize i = 0; i < self->n_volumes; i++)
+    snap_set_record_add (manifest, self->volumes[i]);
+  return snap_manifest_format (manifest);
+}
+
+/* A save that fails may have put the file there all the same, and the next
+   start of the machine may see it: only a removal that worked says it is
+   not. */
+static gboolean
+save_manifest (Creation *self, GError **error)
+{
+  g_autofree char *text = format_manifest (self);
+
+  if (snap_manifest_save (self->state, self->set->set_id, text, error))
+    return TRUE;
+  self->undecided
+      = !snap_manifest_remove (self->state, self->set->set_id, NULL);
+  return FALSE;
+}
+
+static gboolean
+make (Creation *self, GError **error)
+{
+  return snap_cuts_prepare (self->cuts, self->cancellable, error)
+         && snap_cuts_cut (self->cuts, self->cancellable,
+                           &self->set->window_us, error)
+         && snap_cuts_check_cancelled (self->cancellable, error)
+         && save_manifest (self, error);
+}
+
+/* Leave no trace, or leave the entry to recovery and say so in @reason. */
+static void
+undo (Creation *self, GError *reason)
+{
+  g_autoptr (GError) again = NULL;
+
+  if (!self->undecided && snap_cuts_abort (self->cuts, &again)
+      && snap_journal_finish (g_steal_pointer (&self->journal), &again))
+    return;
+  if (again != NULL) {
+    g_autofree char *message = reason->message;
+
+    reason->message
+        = g_strdup_printf ("%s; undoing it: %s", message, again->message);
+  }
+  snap_set_record_make_partial (reason);
+}
+
+/* ---- after the decision ---- */
+
+static gboolean
+collect_point (Creation *self, SnapVolume *volume, GError **error)
+{
+  g_autoptr (GPtrArray) points = volume->driver->list (volume, error);
+
+  for (guint i = 0; points != NULL && i < points->len; i++) {
+    SnapPoint *point = g_ptr_array_index (points, i);
+
+    if (g_strcmp0 (point->set_id, self->set->set_id) == 0) {
+      g_ptr_array_add (self->set->points, snap_point_dup (point));
+      return TRUE;
+    }
+  }
+  return points != NULL
+         && snap_error_set (error, SNAP_ERROR_IO,
+                            "%s@%s: was cut, but is not there",
+                            volume->location, self->set->name);
+}
+
+static gboolean
+complete (Creation *self, GError **error)
+{
+  if (!snap_cuts_commit (self->cuts, error))
+    return FALSE;
+  for (gsize i = 0; i < self->n_volumes; i++)
+    if (!collect_point (self, self->volumes[i], error))
+      return FALSE;
+  return snap_journal_finish (g_steal_pointer (&self->journal), error);
+}
+
+SnapSet *
+snap_set_create (SnapState *state, SnapVolume **volumes, gsize n_volumes,
+                 const char *name, SnapSetFlags flags,
+                 GCancellable *cancellable, GError **error)
+{
+  g_auto (Creation) self = { .state = state,
+                             .volumes = volumes,
+                             .n_volumes = n_volumes,
+                             .cancellable = cancellable };
+  GError *reason = NULL;
+
+  creation_init (&self, name);
+  if (!snap_name_check (name, error) || !check_volumes (&self, error)
+      || !hold_volumes (&self, error) || !check_names (&self, error)
+      || !plan (&self, flags, error)
+      || !snap_cuts_check_cancelled (cancellable, error)
+      || !begin_journal (&self, error))
+    return NULL;
+
+  if (!make (&self, &reason))
+    undo (&self, reason);
+  else if (!complete (&self, &reason))
+    snap_set_record_make_partial (reason);
+  if (reason != NULL) {
+    g_propagate_error (error, reason);
+    return NULL;
+  }
+  return g_steal_pointer (&self.set);
+}
+
+void
+snap_set_free (SnapSet *self)
+{
+  if (self == NULL)
+    return;
+  g_free (self->set_id);
+  g_free (self->name);
+  g_ptr_array_unref (self->points);
+  g_free (self);
+}

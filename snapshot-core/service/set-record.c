@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "snapshot-core/service/set-record.h"
+
+/* Recovery may run in another working directory. */
+static char *
+absolute_location (const char *location)
+{
+  if (g_file_test (location, G_FILE_TEST_EXISTS))
+    return g_canonicalize_filename (location, NULL);
+  return g_strdup (location);
+}
+
+SnapManifestMember *
+snap_set_record_add (SnapManifest *document, const SnapVolume *volume)
+{
+  g_autofree char *location = absolute_location (volume->location);
+  SnapManifestMember *member
+      = snap_manifest_add (document, volume->driver->name, location);
+
+  member->part = g_strdup (volume->part);
+  member->volume_id = g_strdup (volume->id);
+  return member;
+}
+
+void
+snap_set_record_add_point (SnapManifest *document, const SnapVolume *volume,
+                           const SnapPoint *point)
+{
+  SnapManifestMember *member = snap_set_record_add (document, volume);
+
+  member->point = g_strdup (point->name);
+  member->point_id = g_strdup (point->id);
+  member->handle = g_strdup (point->handle);
+  member->point_set = g_strdup (point->set_id);
+}
+
+static gboolean
+is_same_volume (const SnapManifestMember *a, const SnapManifestMember *b)
+{
+  return g_str_equal (a->driver, b->driver)
+         && g_str_equal (a->location, b->location)
+         && g_strcmp0 (a->part, b->part) == 0;
+}
+
+gboolean
+snap_set_record_forget (SnapState *state, const SnapManifestMember *deleted,
+                        GError **error)
+{
+  g_autoptr (GError) reason = NULL;
+  g_autoptr (SnapManifest) manifest = NULL;
+  g_autofree char *text = NULL;
+
+  if (deleted->point_set == NULL)
+    return TRUE;
+  text = snap_manifest_load (state, deleted->point_set, &reason);
+  if (reason != NULL) {
+    g_propagate_error (error, g_steal_pointer (&reason));
+    return FALSE;
+  }
+  manifest = text != NULL ? snap_manifest_parse (text, "manifest", NULL) : NULL;
+  if (manifest == NULL)
+    return TRUE;
+
+  for (guint i = manifest->members->len; i-- > 0;)
+    if (is_same_volume (g_ptr_array_index (manifest->members, i), deleted))
+      g_ptr_array_remove_index (manifest->members, i);
+  if (manifest->members->len == 0)
+    return snap_manifest_remove (state, deleted->point_set, error);
+  g_free (text);
+  text = snap_manifest_format (manifest);
+  return snap_manifest_save (state, deleted->point_set, text, error);
+}
+
+SnapPoint *
+snap_set_record_find (const GPtrArray *points, const char *id)
+{
+  for (guint i = 0; i < points->len; i++) {
+    SnapPoint *point = g_ptr_array_index (points, i);
+
+    if (g_str_equal (point->id, id))
+      return point;
+  }
+  return NULL;
+}
+
+void
+snap_set_record_make_partial (GError *reason)
+{
+  g_autofree char *message = reason->message;
+
+  reason->code = SNAP_ERROR_PARTIAL;
+  reason->domain = SNAP_ERROR;
+  reason->message
+      = g_strconcat (message, "; the journal holds what is left to do", NULL);
+}

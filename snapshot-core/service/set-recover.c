@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Recovery: finish what a maker that is gone has left in the journal.  Every
+ * step can be done again, because recovery can be killed as well.
+ */
+#include "config.h"
+
+#include "snapshot-core/service/set.h"
+
+#include "snapshot-core/service/hold.h"
+#include "snapshot-core/service/set-record.h"
+#include "snapshot-core/service/volume.h"
+
+static const SnapDriver *
+find_driver (SnapRegistry *registry, const char *name, GError **error)
+{
+  const SnapDriver *driver = snap_registry_lookup (registry, name);
+
+  if (driver == NULL)
+    snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                    "driver %s: is needed to finish a set, but is not there",
+                    name);
+  return driver;
+}
+
+/* ---- creations ---- */
+
+static gboolean
+recover_cut (SnapRegistry *registry, const SnapManifestMember *member,
+             SnapRecover action, GError **error)
+{
+  const SnapDriver *driver = find_driver (registry, member->driver, error);
+
+  if (driver == NULL)
+    return FALSE;
+  if (driver->recover == NULL)
+    return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                           "driver %s: cannot finish a set", driver->name);
+  return driver->recover (member->record, action, error);
+}
+
+/* The manifest is the decision: with it the set is completed, without it
+   there never was one. */
+static gboolean
+recover_creation (SnapState *state, SnapRegistry *registry,
+                  const SnapManifest *entry, GError **error)
+{
+  GError *reason = NULL;
+  g_autofree char *manifest = snap_manifest_load (state, entry->id, &reason);
+  SnapRecover action
+      = manifest != NULL ? SNAP_RECOVER_COMMIT : SNAP_RECOVER_ABORT;
+
+  for (guint i = 0; reason == NULL && i < entry->members->len; i++)
+    recover_cut (registry, g_ptr_array_index (entry->members, i), action,
+                 &reason);
+  if (reason == NULL)
+    return TRUE;
+  g_propagate_error (error, reason);
+  return FALSE;
+}
+
+/* ---- deletions ---- */
+
+static gboolean
+remove_if_there (SnapState *state, SnapVolume *volume,
+                 const SnapManifestMember *member, GError **error)
+{
+  g_autoptr (GPtrArray) points = volume->driver->list (volume, error);
+  g_autoptr (SnapHold) hold = NULL;
+  SnapPoint *point;
+
+  if (points == NULL)
+    return FALSE;
+  point = snap_set_record_find (points, member->point_id);
+  if (point == NULL || !point->ours
+      || g_strcmp0 (point->set_id, member->point_set) != 0)
+    return TRUE;
+  if (volume->driver->remove == NULL)
+    return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                           "driver %s: cannot delete snapshots",
+                           volume->driver->name);
+  hold = snap_hold_take (state, volume, point, SNAP_HOLD_DELETE, error);
+  return hold != NULL && volume->driver->remove (volume, point, error);
+}
+
+/* NOT_FOUND on the way means that the volume or the point is gone: done. */
+static gboolean
+remove_again (SnapState *state, SnapRegistry *registry,
+              const SnapManifestMember *member, GError **error)
+{
+  const SnapOpenOptions options = { .mode = SNAP_OPEN_MANAGE };
+  SnapReference reference = { .location = member->location,
+                              .part = member->part };
+  g_autoptr (GError) reason = NULL;
+  g_autoptr (SnapVolume) volume = NULL;
+
+  reference.driver = find_driver (registry, member->driver, error);
+  if (reference.driver == NULL)
+    return FALSE;
+  volume = snap_volume_open (registry, &reference, &options, &reason);
+  if (volume != NULL)
+    remove_if_there (state, volume, member, &reason);
+  if (reason != NULL
+      && !g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_NOT_FOUND)) {
+    g_propagate_error (error, g_steal_pointer (&reason));
+    return FALSE;
+  }
+  return snap_set_record_forget (state, member, error);
+}
+
+static gboolean
+recover_deletion (SnapState *state, SnapRegistry *registry,
+                  const SnapManifest *entry, GError **error)
+{
+  GError *first = NULL;
+
+  for (guint i = 0; i < entry->members->len; i++)
+    remove_again (state, registry, g_ptr_array_index (entry->members, i),
+                  first == NULL ? &first : NULL);
+  if (first == NULL)
+    return TRUE;
+  g_propagate_error (error, first);
+  return FALSE;
+}
+
+/* ---- the journal ---- */
+
+static gboolean
+recover_text (SnapState *state, SnapRegistry *registry,
+              SnapJournal *journal, const char *text, GError **error)
+{
+  const char *id = snap_journal_set_id (journal);
+  g_autofree char *path = snap_journal_path (state, id);
+  g_autoptr (SnapManifest) entry = snap_manifest_parse (text, path, error);
+
+  if (entry == NULL)
+    return FALSE;
+  if (!g_str_equal (entry->id, id) || entry->kind == SNAP_MANIFEST_SET)
+    return snap_error_set (error, SNAP_ERROR_CORRUPT,
+                           "%s: is not the journal entry of its name", path);
+  return entry->kind == SNAP_MANIFEST_CREATE
+             ? recover_creation (state, registry, entry, error)
+             : recover_deletion (state, registry, entry, error);
+}
+
+/* Takes over @journal. */
+static gboolean
+recover_entry (SnapState *state, SnapRegistry *registry, SnapJournal *journal,
+               const char *text, GError **error)
+{
+  if (recover_text (state, registry, journal, text, error))
+    return snap_journal_finish (journal, error);
+  snap_journal_abandon (journal);
+  return FALSE;
+}
+
+/* Recover the next entry; *more FALSE when there was none. */
+static gboolean
+recover_next (SnapState *state, SnapRegistry *registry, GHashTable *seen,
+              gboolean *more, GError **error)
+{
+  SnapJournal *journal = NULL;
+  g_autofree char *text = NULL;
+  guint n_seen = g_hash_table_size (seen);
+
+  /* An entry that cannot be read is seen all the same: on to the next. */
+  if (!snap_journal_next_orphan (state, seen, &journal, &text, error)) {
+    *more = g_hash_table_size (seen) > n_seen;
+    return FALSE;
+  }
+  *more = journal != NULL;
+  return !*more || recover_entry (state, registry, journal, text, error);
+}
+
+gboolean
+snap_set_recover (SnapState *state, SnapRegistry *registry, guint *n_finished,
+                  GError **error)
+{
+  g_autoptr (GHashTable) seen
+      = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  g_autoptr (GError) first = NULL;
+  gboolean more = TRUE;
+
+  *n_finished = 0;
+  while (more) {
+    GError *reason = NULL;
+
+    if (recover_next (state, registry, seen, &more, &reason))
+      *n_finished += more;
+    else if (first == NULL)
+      first = reason;
+    else
+      g_error_free (reason);
+  }
+  if (first == NULL)
+    return TRUE;
+  snap_set_record_make_partial (first);
+  g_propagate_error (error, g_steal_pointer (&first));
+  return FALSE;
+}

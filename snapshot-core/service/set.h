@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Sets: several volumes cut together, complete or absent.
+ *
+ * The commit point of a creation is its manifest's rename; of a deletion, its
+ * journal entry.  Whatever dies before or after is finished by the next
+ * snap_set_recover(), which front ends call before they open a volume to
+ * create or delete on it.
+ */
+#ifndef SNAP_SERVICE_SET_H
+#define SNAP_SERVICE_SET_H
+
+#include <gio/gio.h>
+
+#include "snapshot-core/service/registry.h"
+#include "snapshot-core/service/state.h"
+
+typedef enum {
+  SNAP_SET_ONE_AFTER_ANOTHER, /* each volume its own instant */
+  SNAP_SET_ATOMIC,            /* one instant for all */
+} SnapSetConsistency;
+
+typedef struct {
+  char *set_id;
+  char *name;
+  SnapSetConsistency consistency;
+  guint64 window_us; /* from the first cut's start to the last one's end */
+  GPtrArray *points; /* SnapPoint, in the order of the volumes */
+} SnapSet;
+
+void snap_set_free (SnapSet *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapSet, snap_set_free)
+
+typedef enum {
+  SNAP_SET_DEFAULT = 0,
+  SNAP_SET_REQUIRE_ATOMIC = 1 << 0, /* refuse rather than be weaker */
+} SnapSetFlags;
+
+/*
+ * Cut a snapshot called @name on every volume (opened with
+ * SNAP_OPEN_MANAGE), or on none.
+ *
+ * On error nothing is left behind, unless the code is PARTIAL: then the
+ * journal holds what recovery will undo, or complete if the manifest was
+ * written.  Cancelling works up to the manifest and undoes what was done.
+ *
+ * Errors: USAGE (the name, or a volume twice), FAILED (weaker than the flags
+ * ask), EXISTS, BUSY, NO_SPACE, UNSUPPORTED, CANCELLED, PARTIAL, IO, …
+ */
+SnapSet *snap_set_create (SnapState *state, SnapVolume **volumes,
+                          gsize n_volumes, const char *name, SnapSetFlags flags,
+                          GCancellable *cancellable, GError **error);
+
+/* One snapshot to delete; both borrowed. */
+typedef struct {
+  SnapVolume *volume;
+  SnapPoint *point;
+} SnapSetMember;
+
+/*
+ * Delete all of these or, if one is held, not ours or gone, none.
+ *
+ * If the storage refuses before anything is gone, the deletion is called off
+ * and its error returned.
+ *
+ * Errors: BUSY (held), UNSUPPORTED (not made by us), NOT_FOUND, PARTIAL (the
+ * deletion is decided; the journal holds the rest), IO.
+ */
+gboolean snap_set_delete (SnapState *state, const SnapSetMember *members,
+                          gsize n_members, GError **error);
+
+/* The checks of snap_set_delete() without the deletion. */
+gboolean snap_set_check_delete (SnapState *state, const SnapSetMember *members,
+                                gsize n_members, GError **error);
+
+/*
+ * Finish the work of makers that are gone.  *n_finished counts them.
+ *
+ * Errors: PARTIAL if some entry could not be finished; the others are.
+ */
+gboolean snap_set_recover (SnapState *state, SnapRegistry *registry,
+                           guint *n_finished, GError **error);
+
+#endif

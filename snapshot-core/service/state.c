@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "snapshot-core/service/state.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "snapshot-core/os/fd.h"
+#include "snapshot-core/service/state-text.h"
+
+#define SET_ID_LENGTH 16
+
+struct _SnapState {
+  char *directory;
+};
+
+static char *
+default_directory (void)
+{
+  if (geteuid () == 0)
+    return g_strdup ("/var/lib/nbdsnap");
+  return g_build_filename (g_get_user_state_dir (), "nbdsnap", NULL);
+}
+
+SnapState *
+snap_state_new (const char *directory)
+{
+  SnapState *self = g_new0 (SnapState, 1);
+
+  self->directory = directory != NULL
+                        ? g_canonicalize_filename (directory, NULL)
+                        : default_directory ();
+  return self;
+}
+
+void
+snap_state_free (SnapState *self)
+{
+  if (self == NULL)
+    return;
+  g_free (self->directory);
+  g_free (self);
+}
+
+const char *
+snap_state_directory (SnapState *self)
+{
+  return self->directory;
+}
+
+/* Make one directory that has a parent.  TRUE also if it was there. */
+static gboolean
+make_directory (const char *path, GError **error)
+{
+  if (mkdir (path, 0700) == 0)
+    return snap_file_sync_parent (path, error);
+  if (errno == EEXIST && g_file_test (path, G_FILE_TEST_IS_DIR))
+    return TRUE;
+  return snap_error_set_errno (error, errno, "%s", path);
+}
+
+/* Make @path and what is missing above it, from the top. */
+static gboolean
+make_with_parents (const char *path, GError **error)
+{
+  g_autofree char *parent = g_path_get_dirname (path);
+
+  if (!g_file_test (parent, G_FILE_TEST_IS_DIR)
+      && !make_with_parents (parent, error))
+    return FALSE;
+  return make_directory (path, error);
+}
+
+gboolean
+snap_state_create (SnapState *self, GError **error)
+{
+  static const char *const parts[] = { "sets", "journal", "holds" };
+
+  if (!make_with_parents (self->directory, error))
+    return FALSE;
+  for (gsize i = 0; i < G_N_ELEMENTS (parts); i++) {
+    g_autofree char *path
+        = g_build_filename (self->directory, parts[i], NULL);
+
+    if (!make_directory (path, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+/* ---- ids ---- */
+
+/* From the kernel: GLib's generator repeats itself in a forked process. */
+char *
+snap_set_id_new (void)
+{
+  guint64 number;
+
+  if (getrandom (&number, sizeof number, 0) != sizeof number)
+    number = (guint64) g_random_int () << 32 | g_random_int ();
+  return g_strdup_printf ("%016" G_GINT64_MODIFIER "x", number);
+}
+
+gboolean
+snap_set_id_is_valid (const char *set_id)
+{
+  return set_id != NULL && strlen (set_id) == SET_ID_LENGTH
+         && strspn (set_id, "0123456789abcdef") == SET_ID_LENGTH;
+}
+
+/* ---- documents ---- */
+
+char *
+snap_state_read_text (const char *path, GError **error)
+{
+  g_autoptr (GError) reason = NULL;
+  char *text = NULL;
+
+  if (!g_file_get_contents (path, &text, NULL, &reason)
+      && !g_error_matches (reason, G_FILE_ERROR, G_FILE_ERROR_NOENT))
+    snap_error_set (error, SNAP_ERROR_IO, "%s: %s", path, reason->message);
+  return text;
+}
+
+/* The manifest's path, or NULL if @set_id is none. */
+static char *
+manifest_path (SnapState *self, const char *set_id)
+{
+  g_autofree char *name = g_strconcat (set_id, ".json", NULL);
+
+  if (!snap_set_id_is_valid (set_id))
+    return NULL;
+  return g_build_filename (self->directory, "sets", name, NULL);
+}
+
+gboolean
+snap_manifest_save (SnapState *state, const char *set_id, const char *text,
+                    GError **error)
+{
+  g_autofree char *path = manifest_path (state, set_id);
+
+  if (path == NULL)
+    return snap_error_set (error, SNAP_ERROR_USAGE, "%s: not the id of a set",
+                           set_id);
+  return snap_state_create (state, error)
+         && snap_file_replace (path, text, error);
+}
+
+char *
+snap_manifest_load (SnapState *state, const char *set_id, GError **error)
+{
+  g_autofree char *path = manifest_path (state, set_id);
+
+  return path != NULL ? snap_state_read_text (path, error) : NULL;
+}
+
+gboolean
+snap_manifest_remove (SnapState *state, const char *set_id, GError **error)
+{
+  g_autofree char *path = manifest_path (state, set_id);
+
+  return path == NULL || snap_file_remove (path, error);
+}

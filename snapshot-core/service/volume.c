@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "snapshot-core/service/volume.h"
+
+#include <string.h>
+
+#include "snapshot-core/service/hidden.h"
+
+/* ---- open and close ---- */
+
+SnapVolume *
+snap_volume_open (SnapRegistry *registry, const SnapReference *reference,
+                  const SnapOpenOptions *options, GError **error)
+{
+  static const SnapOpenOptions defaults = { .mode = SNAP_OPEN_READ };
+  const SnapDriver *driver = reference->driver;
+  SnapVolume *self;
+
+  if (driver == NULL)
+    driver = snap_registry_probe (registry, reference->location, error);
+  if (driver == NULL)
+    return NULL;
+  self = driver->open (reference->location, reference->part,
+                       options != NULL ? options : &defaults, error);
+  if (self != NULL)
+    g_atomic_ref_count_init (&self->ref_count);
+  return self;
+}
+
+SnapVolume *
+snap_volume_ref (SnapVolume *self)
+{
+  g_atomic_ref_count_inc (&self->ref_count);
+  return self;
+}
+
+void
+snap_volume_unref (SnapVolume *self)
+{
+  if (self != NULL && g_atomic_ref_count_dec (&self->ref_count))
+    self->driver->close (self);
+}
+
+gboolean
+snap_volume_equal (const SnapVolume *a, const SnapVolume *b)
+{
+  return a->driver == b->driver && g_str_equal (a->id, b->id)
+         && g_strcmp0 (a->part, b->part) == 0;
+}
+
+/* ---- points ---- */
+
+GPtrArray *
+snap_volume_list (SnapVolume *self, SnapState *state, GError **error)
+{
+  g_autoptr (GPtrArray) points = self->driver->list (self, error);
+  g_autoptr (SnapHidden) hidden = NULL;
+
+  if (points == NULL || state == NULL)
+    return g_steal_pointer (&points);
+  hidden = snap_hidden_read (state, error);
+  if (hidden == NULL)
+    return NULL;
+  for (guint i = points->len; i-- > 0;)
+    if (snap_hidden_has (hidden, self, g_ptr_array_index (points, i)))
+      g_ptr_array_remove_index (points, i);
+  return g_steal_pointer (&points);
+}
+
+static SnapPoint *
+find_special (SnapVolume *self, SnapPointKind kind, const char *name,
+              GError **error)
+{
+  if (self->driver->special != NULL)
+    return self->driver->special (self, kind, error);
+  snap_error_set (error, SNAP_ERROR_NOT_FOUND, "%s@%s: %s volumes have none",
+                  self->location, name, self->driver->name);
+  return NULL;
+}
+
+static SnapPoint *
+find_newest (SnapVolume *self, const GPtrArray *snapshots, GError **error)
+{
+  if (snapshots->len > 0)
+    return snap_point_dup (g_ptr_array_index (snapshots, snapshots->len - 1));
+  snap_error_set (error, SNAP_ERROR_NOT_FOUND, "%s: has no snapshot",
+                  self->location);
+  return NULL;
+}
+
+static SnapPoint *
+make_empty (void)
+{
+  SnapPoint *point = snap_point_new (SNAP_POINT_EMPTY, "empty");
+
+  point->id = g_strdup ("empty");
+  return point;
+}
+
+static gboolean
+has_name (const SnapPoint *point, const char *word)
+{
+  return g_str_equal (point->name, word);
+}
+
+static gboolean
+has_id (const SnapPoint *point, const char *word)
+{
+  gsize length = strlen (word);
+
+  if (!g_str_has_prefix (point->id, word))
+    return FALSE;
+  return point->id[length] == '\0'
+         || (point->id[length] == '/'
+             && strspn (word, "0123456789") == length);
+}
+
+typedef gboolean (*PointMatch) (const SnapPoint *point, const char *word);
+
+/* The points that match, borrowed from @snapshots. */
+static GPtrArray *
+find_matches (const GPtrArray *snapshots, PointMatch matches, const char *word)
+{
+  GPtrArray *found = g_ptr_array_new ();
+
+  for (guint i = 0; i < snapshots->len; i++)
+    if (matches (g_ptr_array_index (snapshots, i), word))
+      g_ptr_array_add (found, g_ptr_array_index (snapshots, i));
+  return found;
+}
+
+static SnapPoint *
+refuse_ambiguous (SnapVolume *self, const GPtrArray *found, const char *word,
+                  GError **error)
+{
+  g_autoptr (GString) ids = g_string_new (NULL);
+
+  for (guint i = 0; i < found->len; i++) {
+    const SnapPoint *point = g_ptr_array_index (found, i);
+
+    g_string_append_printf (ids, "%s%s", i > 0 ? ", " : "", point->id);
+  }
+  snap_error_set (error, SNAP_ERROR_USAGE,
+                  "%s@%s: several snapshots are called this, name one by its "
+                  "id: %s",
+                  self->location, word, ids->str);
+  return NULL;
+}
+
+static SnapPoint *
+find_snapshot (SnapVolume *self, const GPtrArray *snapshots, const char *word,
+               GError **error)
+{
+  static const PointMatch matches[] = { has_name, has_id };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (matches); i++) {
+    g_autoptr (GPtrArray) found = find_matches (snapshots, matches[i], word);
+
+    if (found->len == 1)
+      return snap_point_dup (g_ptr_array_index (found, 0));
+    if (found->len > 1)
+      return refuse_ambiguous (self, found, word, error);
+  }
+  snap_error_set (error, SNAP_ERROR_NOT_FOUND, "%s@%s: no such snapshot",
+                  self->location, word);
+  return NULL;
+}
+
+SnapPoint *
+snap_volume_find_point (SnapVolume *self, SnapState *state, const char *name,
+                        GError **error)
+{
+  g_autoptr (GPtrArray) snapshots = NULL;
+
+  if (g_str_equal (name, "empty"))
+    return make_empty ();
+  if (g_str_equal (name, "live"))
+    return find_special (self, SNAP_POINT_LIVE, name, error);
+  if (g_str_equal (name, "backing"))
+    return find_special (self, SNAP_POINT_BACKING, name, error);
+
+  snapshots = snap_volume_list (self, state, error);
+  if (snapshots == NULL)
+    return NULL;
+  if (g_str_equal (name, "newest"))
+    return find_newest (self, snapshots, error);
+  return find_snapshot (self, snapshots, name, error);
+}
+
+const char *
+snap_volume_point_word (const GPtrArray *snapshots, const SnapPoint *point)
+{
+  g_autoptr (GPtrArray) same = NULL;
+
+  if (point->kind != SNAP_POINT_SNAPSHOT)
+    return point->name;
+  same = find_matches (snapshots, has_name, point->name);
+  return same->len > 1 || snap_name_is_reserved (point->name)
+                 || *point->name == '\0'
+             ? point->id
+             : point->name;
+}
+
+char *
+snap_volume_format_reference (const SnapVolume *self, const char *point_name)
+{
+  return snap_reference_format (self->driver->name, self->location, self->part,
+                                NULL, point_name);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Private to the contract suite: a volume under test, and short words for
+ * what tests do with it.
+ */
+#ifndef TESTS_UNIT_CONTRACT_PRIVATE_H
+#define TESTS_UNIT_CONTRACT_PRIVATE_H
+
+#include "snapshot-core/service/volume.h"
+#include "tests/unit/contract.h"
+
+typedef struct {
+  const ContractStorage *storage;
+  gpointer volume; /* the storage's */
+} Contract;
+
+Contract *contract_new (const ContractStorage *storage);
+void contract_free (Contract *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (Contract, contract_free)
+
+/* Open by the driver. */
+SnapVolume *contract_open (const Contract *self, SnapOpenMode mode);
+
+/* All snapshots, checked for what any listing must fulfil. */
+GPtrArray *contract_list (const Contract *self);
+
+/* Create one snapshot, with all phases; as it is listed then. */
+SnapPoint *contract_cut (const Contract *self, const char *name);
+
+void contract_remove (const Contract *self, const SnapPoint *point);
+
+/* -1 where the storage does not tell. */
+int contract_n_traces (const Contract *self);
+
+/* Each adds its tests; the data of a test is the ContractStorage. */
+typedef struct {
+  const char *name;
+  GTestDataFunc run;
+} ContractTest;
+
+extern const ContractTest contract_creation_tests[];
+extern const ContractTest contract_data_tests[];
+
+#endif
