@@ -115,28 +115,37 @@ print_text (const Cli *cli, const SnapSet *set, const GPtrArray *volumes,
                     is_one_instant (set) ? "atomic" : "one after another");
 }
 
-/* Cut the snapshots.  Signals undo it instead of ending the process. */
+static SnapSet *
+cut (Cli *cli, const GPtrArray *volumes, GCancellable *cancellable,
+     GError **error)
+{
+  g_autofree char *default_name = name == NULL ? snap_name_default () : NULL;
+  g_autofree char *what = g_strdup_printf ("cutting %u volumes", volumes->len);
+  CliProgress progress = { 0 };
+  SnapSet *set;
+
+  if (volumes->len > 1)
+    cli_progress_init (&progress, what, cli->options.progress);
+  cli_progress_update (&progress, 0, 0);
+  set = snap_set_create (cli->state, (SnapVolume **) volumes->pdata,
+                         volumes->len, name != NULL ? name : default_name,
+                         atomic ? SNAP_SET_REQUIRE_ATOMIC : SNAP_SET_DEFAULT,
+                         cancellable, error);
+  cli_progress_clear (&progress);
+  return set;
+}
+
+/* Signals undo what was done instead of ending the process. */
 static SnapSet *
 create_set (Cli *cli, GPtrArray **volumes, GError **error)
 {
   g_autoptr (CliInterrupt) interrupt = cli_interrupt_new ();
-  g_autofree char *default_name = name == NULL ? snap_name_default () : NULL;
-  CliProgress progress = { 0 };
-  SnapSet *set;
 
   cli_leftovers_finish (cli);
   *volumes = open_volumes (cli, error);
   if (*volumes == NULL || !cli_interrupt_check (interrupt, error))
     return NULL;
-  if ((*volumes)->len > 1)
-    cli_progress_init (&progress, "cutting", cli->options.progress);
-  cli_progress_update (&progress, 0, (*volumes)->len);
-  set = snap_set_create (cli->state, (SnapVolume **) (*volumes)->pdata,
-                         (*volumes)->len, name != NULL ? name : default_name,
-                         atomic ? SNAP_SET_REQUIRE_ATOMIC : SNAP_SET_DEFAULT,
-                         cli_interrupt_cancellable (interrupt), error);
-  cli_progress_clear (&progress);
-  return set;
+  return cut (cli, *volumes, cli_interrupt_cancellable (interrupt), error);
 }
 
 static gboolean

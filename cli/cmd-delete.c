@@ -76,9 +76,9 @@ delete_all (Cli *cli, Doomed *doomed, GError **error)
 
   cli_leftovers_finish (cli);
   return collect (cli, doomed, error) && cli_interrupt_check (interrupt, error)
-         && snap_set_delete (
-             cli->state, (const SnapSetMember *) (void *) doomed->members->data,
-             doomed->members->len, error);
+         && snap_set_delete (cli->state,
+                             &g_array_index (doomed->members, SnapSetMember, 0),
+                             doomed->members->len, error);
 }
 
 static gboolean
@@ -86,7 +86,7 @@ check_all (Cli *cli, Doomed *doomed, GError **error)
 {
   return collect (cli, doomed, error)
          && snap_set_check_delete (
-             cli->state, (const SnapSetMember *) (void *) doomed->members->data,
+             cli->state, &g_array_index (doomed->members, SnapSetMember, 0),
              doomed->members->len, error);
 }
 

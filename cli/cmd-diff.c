@@ -57,57 +57,7 @@ choose_format (const Cli *cli, GError **error)
   return format;
 }
 
-/* The references of both sides: one range, or two single points. */
-static gboolean
-parse_sides (const Cli *cli, SnapReference **from, SnapReference **to,
-             GError **error)
-{
-  if (cli->n_args < 1 || cli->n_args > 2)
-    return cli_usage (cli, error, "VOLUME@FROM..TO or two points are wanted");
-  *from = snap_reference_parse (cli->registry, cli->args[0], error);
-  *to = *from == NULL ? NULL
-                      : snap_reference_parse (
-                          cli->registry, cli->args[cli->n_args - 1], error);
-  if (*to == NULL)
-    return FALSE;
-
-  if (cli->n_args == 1 && (*from)->from == NULL)
-    return cli_usage (cli, error, "%s: is no range, FROM..TO is wanted",
-                      cli->args[0]);
-  for (guint i = 0; cli->n_args == 2 && i < 2; i++) {
-    const SnapReference *side = i == 0 ? *from : *to;
-
-    if (side->to == NULL || side->from != NULL)
-      return cli_usage (cli, error,
-                        "%s: VOLUME@POINT is wanted, with one "
-                        "point",
-                        cli->args[i]);
-  }
-  return TRUE;
-}
-
 /* ---- the points ---- */
-
-static gboolean
-open_volumes (Cli *cli, const SnapReference *from, const SnapReference *to,
-              Sides *sides, GError **error)
-{
-  g_autoptr (SnapVolume) from_volume = NULL;
-
-  sides->to.volume = snap_volume_open (cli->registry, to, NULL, error);
-  if (sides->to.volume == NULL)
-    return FALSE;
-  if (cli->n_args == 2) {
-    from_volume = snap_volume_open (cli->registry, from, NULL, error);
-    if (from_volume == NULL)
-      return FALSE;
-  }
-  if (from_volume != NULL && !snap_volume_equal (from_volume, sides->to.volume))
-    sides->from.volume = g_steal_pointer (&from_volume);
-  else
-    sides->from.volume = snap_volume_ref (sides->to.volume);
-  return TRUE;
-}
 
 /* A base that is gone is not just a wrong name: it calls for a full copy. */
 static void
@@ -119,19 +69,19 @@ explain_lost_base (GError *error)
   error->message = g_strconcat (message, ", so a full copy is needed", NULL);
 }
 
+/* Both volumes are open. */
 static gboolean
-find_points (Cli *cli, const SnapReference *from, const SnapReference *to,
-             Sides *sides, GError **error)
+find_points (Cli *cli, Sides *sides, const char *from, const char *to,
+             GError **error)
 {
-  const char *from_name = cli->n_args == 1 ? from->from : from->to;
   GError *reason = NULL;
 
   sides->to.point =
-      snap_volume_find_point (sides->to.volume, cli->state, to->to, error);
+      snap_volume_find_point (sides->to.volume, cli->state, to, error);
   if (sides->to.point == NULL)
     return FALSE;
-  sides->from.point = snap_volume_find_point (sides->from.volume, cli->state,
-                                              from_name, &reason);
+  sides->from.point =
+      snap_volume_find_point (sides->from.volume, cli->state, from, &reason);
   if (sides->from.point != NULL)
     return TRUE;
   if (g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_NOT_FOUND))
@@ -140,15 +90,58 @@ find_points (Cli *cli, const SnapReference *from, const SnapReference *to,
   return FALSE;
 }
 
+/* VOLUME@FROM..TO */
+static gboolean
+open_range (Cli *cli, Sides *sides, GError **error)
+{
+  g_autoptr (SnapReference) range =
+      snap_reference_parse (cli->registry, cli->args[0], error);
+
+  if (range == NULL)
+    return FALSE;
+  if (range->from == NULL)
+    return cli_usage (cli, error, "%s: is no range, FROM..TO is wanted",
+                      cli->args[0]);
+  sides->to.volume = snap_volume_open (cli->registry, range, NULL, error);
+  if (sides->to.volume == NULL)
+    return FALSE;
+  sides->from.volume = snap_volume_ref (sides->to.volume);
+  return find_points (cli, sides, range->from, range->to, error);
+}
+
+/* VOLUME@FROM VOLUME@TO */
+static gboolean
+open_pair (Cli *cli, Sides *sides, GError **error)
+{
+  g_autoptr (SnapReference) from = cli_point_parse (cli, cli->args[0], error);
+  g_autoptr (SnapReference) to =
+      from != NULL ? cli_point_parse (cli, cli->args[1], error) : NULL;
+
+  if (to == NULL)
+    return FALSE;
+  sides->to.volume = snap_volume_open (cli->registry, to, NULL, error);
+  if (sides->to.volume == NULL)
+    return FALSE;
+  sides->from.volume = snap_volume_open (cli->registry, from, NULL, error);
+  if (sides->from.volume == NULL)
+    return FALSE;
+
+  /* Two names of one volume are one volume to the service. */
+  if (snap_volume_equal (sides->from.volume, sides->to.volume)) {
+    snap_volume_unref (sides->from.volume);
+    sides->from.volume = snap_volume_ref (sides->to.volume);
+  }
+  return find_points (cli, sides, from->to, to->to, error);
+}
+
 static gboolean
 open_sides (Cli *cli, Sides *sides, GError **error)
 {
-  g_autoptr (SnapReference) from = NULL;
-  g_autoptr (SnapReference) to = NULL;
-
-  return parse_sides (cli, &from, &to, error)
-         && open_volumes (cli, from, to, sides, error)
-         && find_points (cli, from, to, sides, error);
+  if (cli->n_args == 1)
+    return open_range (cli, sides, error);
+  if (cli->n_args == 2)
+    return open_pair (cli, sides, error);
+  return cli_usage (cli, error, "VOLUME@FROM..TO or two points are wanted");
 }
 
 /* ---- the run ---- */

@@ -24,9 +24,6 @@ libsnap_cli_la_SOURCES = \
 	%D%/table.c %D%/table.h \
 	%D%/terminal.c %D%/terminal.h \
 	%D%/text.c %D%/text.h
-# Of the service room, but only read here so far.
-libsnap_cli_la_SOURCES += \
-	snapshot-core/service/catalogue.c snapshot-core/service/catalogue.h
 
 bin_PROGRAMS += nbdsnap
 nbdsnap_SOURCES = %D%/main.c

@@ -134,6 +134,18 @@ run_help (CliOptions *options, char *const *args, GError **error)
 
 /* ---- running ---- */
 
+/* GLib's parser leaves a "--" that something like an option follows. */
+static void
+drop_separator (char **args)
+{
+  while (*args != NULL && !g_str_equal (*args, "--"))
+    args++;
+  if (*args == NULL)
+    return;
+  g_free (*args);
+  memmove (args, args + 1, (g_strv_length (args + 1) + 1) * sizeof *args);
+}
+
 /* GLib's parser starts its messages with a capital and names no object. */
 static gboolean
 parse_options (GOptionContext *context, const char *object, char ***args,
@@ -155,7 +167,11 @@ parse_global (char ***args, CliOptions *options, GError **error)
   g_autoptr (GOptionContext) context = new_context (NULL, NULL, options);
 
   g_option_context_set_strict_posix (context, TRUE);
-  return parse_options (context, "command line", args, error);
+  if (!parse_options (context, "command line", args, error))
+    return FALSE;
+  if (g_strcmp0 ((*args)[1], "--") == 0)
+    drop_separator (*args + 1);
+  return TRUE;
 }
 
 static gboolean
@@ -171,6 +187,7 @@ run_command (const CliCommand *command, CliOptions *options, char ***args,
 
   if (!parse_options (context, command->verb, args, error))
     return FALSE;
+  drop_separator (*args + 1);
   if (options->help)
     return print_verb_help (command, options, error);
   if (options->version)

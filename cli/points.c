@@ -37,19 +37,28 @@ cli_volume_open (Cli *cli, const char *text, SnapOpenMode mode, GError **error)
   return open_reference (cli, reference, mode, error);
 }
 
-CliPoint *
-cli_point_open (Cli *cli, const char *text, SnapOpenMode mode, GError **error)
+SnapReference *
+cli_point_parse (Cli *cli, const char *text, GError **error)
 {
-  g_autoptr (CliPoint) self = g_new0 (CliPoint, 1);
   g_autoptr (SnapReference) reference =
       snap_reference_parse (cli->registry, text, error);
 
   if (reference == NULL)
     return NULL;
-  if (reference->to == NULL || reference->from != NULL) {
-    cli_usage (cli, error, "%s: VOLUME@POINT is wanted, with one point", text);
+  if (reference->to != NULL && reference->from == NULL)
+    return g_steal_pointer (&reference);
+  cli_usage (cli, error, "%s: VOLUME@POINT is wanted, with one point", text);
+  return NULL;
+}
+
+CliPoint *
+cli_point_open (Cli *cli, const char *text, SnapOpenMode mode, GError **error)
+{
+  g_autoptr (CliPoint) self = g_new0 (CliPoint, 1);
+  g_autoptr (SnapReference) reference = cli_point_parse (cli, text, error);
+
+  if (reference == NULL)
     return NULL;
-  }
   self->volume = open_reference (cli, reference, mode, error);
   if (self->volume == NULL)
     return NULL;

@@ -21,7 +21,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (CliPoint, cli_point_free)
 SnapVolume *cli_volume_open (Cli *cli, const char *text, SnapOpenMode mode,
                              GError **error);
 
-/* Open VOLUME@POINT.  USAGE if the point is missing or a range. */
+/* Parse VOLUME@POINT.  USAGE if the point is missing or a range. */
+SnapReference *cli_point_parse (Cli *cli, const char *text, GError **error);
+
+/* Open VOLUME@POINT.  Errors as above, and NOT_FOUND, BUSY, … */
 CliPoint *cli_point_open (Cli *cli, const char *text, SnapOpenMode mode,
                           GError **error);
 

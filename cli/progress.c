@@ -42,8 +42,9 @@ cli_progress_update (CliProgress *self, guint64 done, guint64 total)
   self->next_us =
       now_us + (terminal ? INTERVAL_TERMINAL_US : INTERVAL_LINES_US);
   percent = cli_percent_format (done, total);
-  fprintf (stderr, terminal ? ERASE_LINE "%s: %s" : "%s: %s\n", self->what,
-           percent);
+  fprintf (stderr, "%s%s%s%s%s", terminal ? ERASE_LINE : "", self->what,
+           total > 0 ? ": " : "", total > 0 ? percent : "",
+           terminal ? "" : "\n");
 }
 
 void

@@ -24,7 +24,8 @@ typedef struct {
 /* @forced is what --progress says. */
 void cli_progress_init (CliProgress *self, const char *what, gboolean forced);
 
-/* Say that @done of @total is done; cheap, and silent most times. */
+/* Say that @done of @total is done, or, with a @total of 0, only what is
+   being done; cheap, and silent most times. */
 void cli_progress_update (CliProgress *self, guint64 done, guint64 total);
 
 /* Take the line away. */

@@ -18,6 +18,6 @@ SUFFIXES = .pod .1
 .pod.1:
 	$(AM_V_GEN)$(MKDIR_P) $(@D) \
 	&& $(POD2MAN) --utf8 --errors=die --section=1 --center=nbdsnap \
-		--release='nbdsnap $(VERSION)' --date='$(VERSION)' \
+		--release='nbdsnap $(VERSION)' \
 		--name="$$(basename $@ .1 | tr a-z A-Z)" $< $@.tmp \
 	&& mv $@.tmp $@

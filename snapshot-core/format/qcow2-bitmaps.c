@@ -45,7 +45,7 @@ take_name (SnapQcow2Bitmap *self, SnapBytes *in, guint16 length, GError **error)
     return corrupt (error, "the directory ends inside an entry");
   if (length == 0 || length > MAX_NAME_BYTES || memchr (at, '\0', length))
     return corrupt (error, "a name is no text or too long");
-  self->name = g_strndup ((const char *)at, length);
+  self->name = g_strndup ((const char *) at, length);
   return TRUE;
 }
 
@@ -67,7 +67,7 @@ take_bitmap (SnapBytes *in, GError **error)
   snap_bytes_take (in, extra_length);
   if (!take_name (self, in, name_length, error))
     return NULL;
-  if (type != TYPE_DIRTY_TRACKING || (flags & ~(guint32)FLAGS_KNOWN) != 0
+  if (type != TYPE_DIRTY_TRACKING || (flags & ~(guint32) FLAGS_KNOWN) != 0
       || granularity_bits < MIN_GRANULARITY_BITS
       || granularity_bits > MAX_GRANULARITY_BITS) {
     corrupt (error, "unknown type or flags, or granularity out of range");
@@ -109,7 +109,7 @@ snap_qcow2_bitmaps_read (SnapReader *reader, const SnapQcow2Header *header,
                          GError **error)
 {
   g_autoptr (GPtrArray) bitmaps =
-      g_ptr_array_new_with_free_func ((GDestroyNotify)bitmap_free);
+      g_ptr_array_new_with_free_func ((GDestroyNotify) bitmap_free);
 
   if (header->n_bitmaps > 0
       && !read_directory (reader, header, bitmaps, error)) {
@@ -163,10 +163,10 @@ scan_cluster (Bits *bits, guint64 base, guint64 n_bits, GError **error)
     memcpy (&word, bits->cluster + at / 64 * 8, sizeof word);
     word = GUINT64_FROM_LE (word) >> (at % 64);
     if ((word & 1) == 0) {
-      at += word == 0 ? left : MIN (left, (guint)__builtin_ctzll (word));
+      at += word == 0 ? left : MIN (left, (guint) __builtin_ctzll (word));
       continue;
     }
-    n = ~word == 0 ? left : MIN (left, (guint)__builtin_ctzll (~word));
+    n = ~word == 0 ? left : MIN (left, (guint) __builtin_ctzll (~word));
     if (!append_bits (bits, base, at, n, error))
       return FALSE;
     at += n;

@@ -8,6 +8,7 @@
 
 #include "snapshot-core/format/qcow2-layer.h"
 
+#include "snapshot-core/base/error.h"
 #include "snapshot-core/format/qcow2-entry.h"
 #include "snapshot-core/format/qcow2-layer-private.h"
 
@@ -67,6 +68,61 @@ side_entry (const Diff *diff, const Side *side, guint64 index)
   if (side->table == NULL)
     return (SnapQcow2Entry){ 0 };
   return snap_qcow2_entry_at (diff->header, side->table, index);
+}
+
+/* ---- whether the comparison can be trusted ---- */
+
+/*
+ * What the active layer shares with a snapshot is written elsewhere because
+ * its COPIED flag is off.  Where it is on (a `qemu-img snapshot -a` that was
+ * killed leaves that), writes have gone through to the snapshot, and one place
+ * no longer means the same bytes.
+ */
+static gboolean
+not_shared_rightly (guint64 offset, GError **error)
+{
+  return snap_error_set (error, SNAP_ERROR_NOT_COMPARABLE,
+                         "the image shares what lies at %" G_GUINT64_FORMAT
+                         " with a snapshot and yet writes there; run "
+                         "qemu-img check -r all and make a full copy",
+                         offset);
+}
+
+/* The side that is written to, if the other one is a snapshot; or NULL. */
+static const Side *
+active_side (const Diff *diff)
+{
+  gboolean from = diff->from.layer != NULL && diff->from.layer->active;
+  gboolean to = diff->to.layer != NULL && diff->to.layer->active;
+
+  if (from == to)
+    return NULL;
+  return from ? &diff->from : &diff->to;
+}
+
+static gboolean
+check_l1_shared (const Diff *diff, guint64 index, GError **error)
+{
+  const Side *active = active_side (diff);
+
+  if (active == NULL || !snap_qcow2_l1_is_copied (&active->layer->l1, index))
+    return TRUE;
+  return not_shared_rightly (snap_qcow2_l1_at (&active->layer->l1, index),
+                             error);
+}
+
+static gboolean
+check_cluster_shared (const Diff *diff, SnapQcow2Entry from, SnapQcow2Entry to,
+                      guint64 index, GError **error)
+{
+  const Side *active = active_side (diff);
+  guint64 host_offset = snap_qcow2_entry_host_offset (from);
+
+  if (active == NULL || host_offset == 0
+      || host_offset != snap_qcow2_entry_host_offset (to)
+      || !snap_qcow2_entry_is_copied (diff->header, active->table, index))
+    return TRUE;
+  return not_shared_rightly (host_offset, error);
 }
 
 /* ---- changes ---- */
@@ -158,6 +214,8 @@ diff_tables (Diff *diff, guint64 l1_index, GError **error)
     SnapQcow2Entry from = side_entry (diff, &diff->from, index);
     SnapQcow2Entry to = side_entry (diff, &diff->to, index);
 
+    if (!check_cluster_shared (diff, from, to, index, error))
+      return FALSE;
     if (!snap_qcow2_entry_equal (from, to)
         && (!snap_qcow2_entry_check (header, from, error)
             || !snap_qcow2_entry_check (header, to, error)
@@ -177,7 +235,7 @@ diff_l1_entry (Diff *diff, guint64 index, GError **error)
   guint64 to = side_l2_offset (&diff->to, index);
 
   if (from == to)
-    return TRUE;
+    return from == 0 || check_l1_shared (diff, index, error);
   return side_load (&diff->from, index, error)
          && side_load (&diff->to, index, error)
          && diff_tables (diff, index, error);

@@ -12,13 +12,21 @@
 static guint32
 allocated_bits (SnapQcow2Entry entry)
 {
-  return (guint32)entry.subclusters;
+  return (guint32) entry.subclusters;
 }
 
 static guint32
 zero_bits (SnapQcow2Entry entry)
 {
-  return (guint32)(entry.subclusters >> 32);
+  return (guint32) (entry.subclusters >> 32);
+}
+
+guint64
+snap_qcow2_entry_host_offset (SnapQcow2Entry entry)
+{
+  return (entry.descriptor & COMPRESSED)
+             ? 0
+             : entry.descriptor & SNAP_QCOW2_ENTRY_OFFSET;
 }
 
 /* What is wrong with an entry, or NULL. */

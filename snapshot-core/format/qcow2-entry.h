@@ -53,6 +53,20 @@ snap_qcow2_entry_equal (SnapQcow2Entry a, SnapQcow2Entry b)
   return a.descriptor == b.descriptor && a.subclusters == b.subclusters;
 }
 
+/* Whether entry @index of a table is marked as nobody else's. */
+static inline gboolean
+snap_qcow2_entry_is_copied (const SnapQcow2Header *header, const guint8 *table,
+                            guint64 index)
+{
+  return (snap_bytes_be64_at (table, header->extended_l2 ? index * 2 : index)
+          & SNAP_QCOW2_ENTRY_COPIED)
+         != 0;
+}
+
+/* Where a plain cluster lies; 0 for none, and for a compressed one, which is
+   never rewritten in place. */
+guint64 snap_qcow2_entry_host_offset (SnapQcow2Entry entry);
+
 /* Check that an entry keeps the rules of the format.  Errors: CORRUPT. */
 gboolean snap_qcow2_entry_check (const SnapQcow2Header *header,
                                  SnapQcow2Entry entry, GError **error);

@@ -137,7 +137,7 @@ read_fields (SnapReader *reader, SnapQcow2Header *self, Layout *layout,
 static gboolean
 check_features (const SnapQcow2Header *self, GError **error)
 {
-  guint64 unknown = self->incompatible & ~(guint64)INCOMPATIBLE_KNOWN;
+  guint64 unknown = self->incompatible & ~(guint64) INCOMPATIBLE_KNOWN;
 
   if (unknown != 0)
     return snap_error_set (
@@ -232,7 +232,7 @@ take_string (SnapBytes *in, guint32 length, guint32 max_length, char **string,
   if (at == NULL || length > max_length || *string != NULL
       || (length > 0 && memchr (at, '\0', length) != NULL))
     return corrupt (error, "a name in it is too long, there twice, or no text");
-  *string = g_strndup ((const char *)at, length);
+  *string = g_strndup ((const char *) at, length);
   return TRUE;
 }
 
@@ -327,7 +327,7 @@ read_rest (SnapReader *reader, SnapQcow2Header *self, const Layout *layout,
   if (layout->backing_offset == 0 || layout->backing_length == 0)
     return TRUE;
 
-  in.at = (const guint8 *)g_bytes_get_data (bytes, NULL) + (end - begin);
+  in.at = (const guint8 *) g_bytes_get_data (bytes, NULL) + (end - begin);
   in.left = self->cluster_size - end;
   in.failed = FALSE;
   return take_string (&in, layout->backing_length, MAX_BACKING_FILE_BYTES,

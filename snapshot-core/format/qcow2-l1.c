@@ -4,7 +4,6 @@
 #include "snapshot-core/format/qcow2-l1.h"
 
 #include "snapshot-core/base/error.h"
-#include "snapshot-core/format/qcow2-entry.h"
 
 #define RESERVED (~(SNAP_QCOW2_ENTRY_COPIED | SNAP_QCOW2_ENTRY_OFFSET))
 
@@ -22,13 +21,13 @@ find_fault (guint64 entry, const SnapQcow2Header *header, guint64 file_size)
   return NULL;
 }
 
-/* Turn the table, as it was read, into offsets in place. */
+/* Check the table and turn it, as it was read, into our byte order. */
 static gboolean
 decode (SnapQcow2L1 *self, const SnapQcow2Header *header, guint64 file_size,
         GError **error)
 {
   for (guint64 i = 0; i < self->n; i++) {
-    guint64 entry = GUINT64_FROM_BE (self->l2_offsets[i]);
+    guint64 entry = GUINT64_FROM_BE (self->entries[i]);
     const char *fault = find_fault (entry, header, file_size);
 
     if (fault != NULL)
@@ -36,7 +35,7 @@ decode (SnapQcow2L1 *self, const SnapQcow2Header *header, guint64 file_size,
                              "entry %" G_GUINT64_FORMAT
                              ", 0x%016" G_GINT64_MODIFIER "x: %s",
                              i, entry, fault);
-    self->l2_offsets[i] = entry & SNAP_QCOW2_ENTRY_OFFSET;
+    self->entries[i] = entry;
   }
   return TRUE;
 }
@@ -57,7 +56,7 @@ read_table (SnapQcow2L1 *self, SnapReader *reader,
   if (bytes == NULL)
     return FALSE;
   self->n = n;
-  self->l2_offsets = g_bytes_unref_to_data (g_steal_pointer (&bytes), &length);
+  self->entries = g_bytes_unref_to_data (g_steal_pointer (&bytes), &length);
   return TRUE;
 }
 
@@ -77,6 +76,6 @@ snap_qcow2_l1_init (SnapQcow2L1 *self, SnapReader *reader,
 void
 snap_qcow2_l1_clear (SnapQcow2L1 *self)
 {
-  g_clear_pointer (&self->l2_offsets, g_free);
+  g_clear_pointer (&self->entries, g_free);
   self->n = 0;
 }

@@ -5,11 +5,12 @@
 #ifndef SNAP_FORMAT_QCOW2_L1_H
 #define SNAP_FORMAT_QCOW2_L1_H
 
+#include "snapshot-core/format/qcow2-entry.h"
 #include "snapshot-core/format/qcow2-header.h"
 
 typedef struct {
-  guint64 *l2_offsets; /* in the file; 0 where nothing is allocated */
-  guint64 n;           /* entries; all after them are 0 */
+  guint64 *entries; /* with the COPIED flag */
+  guint64 n;        /* all after them are 0 */
 } SnapQcow2L1;
 
 /*
@@ -24,10 +25,18 @@ gboolean snap_qcow2_l1_init (SnapQcow2L1 *self, SnapReader *reader,
                              guint64 n, GError **error);
 void snap_qcow2_l1_clear (SnapQcow2L1 *self);
 
+/* Where an L2 table lies in the file; 0 where nothing is allocated. */
 static inline guint64
 snap_qcow2_l1_at (const SnapQcow2L1 *self, guint64 index)
 {
-  return index < self->n ? self->l2_offsets[index] : 0;
+  return index < self->n ? self->entries[index] & SNAP_QCOW2_ENTRY_OFFSET : 0;
+}
+
+/* Whether an L2 table is marked as nobody else's. */
+static inline gboolean
+snap_qcow2_l1_is_copied (const SnapQcow2L1 *self, guint64 index)
+{
+  return index < self->n && (self->entries[index] & SNAP_QCOW2_ENTRY_COPIED);
 }
 
 #endif

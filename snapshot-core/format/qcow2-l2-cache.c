@@ -36,7 +36,7 @@ snap_qcow2_l2_cache_new (SnapReader *reader, gsize table_size, gsize max_bytes)
   self->max_tables = MAX (max_bytes / table_size, 1);
   g_mutex_init (&self->lock);
   self->tables = g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL,
-                                        (GDestroyNotify)cached_free);
+                                        (GDestroyNotify) cached_free);
   g_queue_init (&self->order);
   return self;
 }
@@ -55,7 +55,8 @@ snap_qcow2_l2_cache_free (SnapQcow2L2Cache *self)
 static GBytes *
 lookup (SnapQcow2L2Cache *self, guint64 offset)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED =
+      g_mutex_locker_new (&self->lock);
   Cached *cached = g_hash_table_lookup (self->tables, &offset);
 
   if (cached == NULL)
@@ -77,7 +78,8 @@ drop_oldest (SnapQcow2L2Cache *self)
 static void
 insert (SnapQcow2L2Cache *self, guint64 offset, GBytes *table)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED =
+      g_mutex_locker_new (&self->lock);
   Cached *cached;
 
   if (g_hash_table_contains (self->tables, &offset))
@@ -109,7 +111,8 @@ snap_qcow2_l2_cache_get (SnapQcow2L2Cache *self, guint64 offset, GError **error)
 gsize
 snap_qcow2_l2_cache_n (SnapQcow2L2Cache *self)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED =
+      g_mutex_locker_new (&self->lock);
 
   return self->order.length;
 }

@@ -14,6 +14,7 @@ struct _SnapQcow2Layer {
   SnapReader *reader;            /* borrowed */
   const SnapQcow2Header *header; /* borrowed */
   guint64 size;                  /* bytes, at most G_MAXINT64 */
+  gboolean active;               /* writes to the image go here */
   SnapQcow2L1 l1;                /* no entry past the size */
   SnapQcow2L2Cache *cache;
 };

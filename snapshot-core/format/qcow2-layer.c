@@ -54,6 +54,7 @@ snap_qcow2_layer_open (SnapReader *reader, const SnapQcow2Header *header,
   self->reader = reader;
   self->header = header;
   self->size = size;
+  self->active = l1_offset == header->l1_offset;
   self->cache = snap_qcow2_l2_cache_new (reader, header->cluster_size,
                                          SNAP_QCOW2_L2_CACHE_BYTES);
   if (!snap_qcow2_l1_init (&self->l1, reader, header, l1_offset,

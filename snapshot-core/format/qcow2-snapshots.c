@@ -74,7 +74,7 @@ take_text (SnapBytes *in, gsize length)
 
   if (at == NULL || (length > 0 && memchr (at, '\0', length) != NULL))
     return NULL;
-  return g_strndup ((const char *)at, length);
+  return g_strndup ((const char *) at, length);
 }
 
 static gboolean
@@ -155,7 +155,7 @@ snap_qcow2_snapshots_read (SnapReader *reader, const SnapQcow2Header *header,
                            GError **error)
 {
   g_autoptr (GPtrArray) snapshots =
-      g_ptr_array_new_with_free_func ((GDestroyNotify)snapshot_free);
+      g_ptr_array_new_with_free_func ((GDestroyNotify) snapshot_free);
 
   if (!read_all (reader, header, snapshots, error)) {
     g_prefix_error (error, "snapshot table: ");

@@ -5,10 +5,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +17,12 @@
 
 /* From SIGTERM to SIGKILL. */
 #define GRACE_MS 1000
+
+/* How long to sleep between two looks at a child: most that are waited for
+   have all but ended.  (A pidfd would need no naps, but valgrind and some
+   sandboxes do not know it.) */
+#define FIRST_NAP_US 100
+#define LAST_NAP_US 20000
 
 /* No wait status has this value: somebody else reaped the child. */
 #define STATUS_UNKNOWN (-1)
@@ -241,23 +245,8 @@ read_report (int fd)
   return n == (gssize) sizeof failure ? failure : 0;
 }
 
-/* Whether the child has ended, at the latest after @timeout_ms; it is reaped
-   then. */
-static gboolean
-wait_for_end (pid_t pid, guint timeout_ms, int *status)
-{
-  SnapDeadline deadline = snap_deadline_in (timeout_ms);
-  snap_autofd int pidfd = pidfd_open (pid, 0);
-  struct pollfd ended = { .fd = pidfd, .events = POLLIN };
-
-  while (poll (&ended, 1, snap_deadline_left_ms (deadline)) < 0
-         && errno == EINTR)
-    ;
-  return waitpid (pid, status, WNOHANG) != 0;
-}
-
 static int
-wait_however_long (pid_t pid)
+collect_status (pid_t pid)
 {
   int status = STATUS_UNKNOWN;
 
@@ -273,7 +262,7 @@ launch_failure (pid_t pid, int report_fd)
   int failure = read_report (report_fd);
 
   if (failure != 0)
-    wait_however_long (pid);
+    collect_status (pid);
   return failure;
 }
 
@@ -314,18 +303,41 @@ snap_child_start (const SnapChildSpec *spec, GError **error)
   return -1;
 }
 
+/* TRUE also if somebody else has reaped it. */
+static gboolean
+has_ended (pid_t pid)
+{
+  siginfo_t info = { 0 };
+
+  if (waitid (P_PID, (id_t) pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+    return TRUE;
+  return info.si_pid == pid;
+}
+
+gboolean
+snap_child_wait (pid_t pid, guint timeout_ms)
+{
+  SnapDeadline deadline = snap_deadline_in (timeout_ms);
+  gulong nap_us = FIRST_NAP_US;
+
+  while (!has_ended (pid)) {
+    if (snap_deadline_left_ms (deadline) == 0)
+      return FALSE;
+    g_usleep (nap_us);
+    nap_us = MIN (nap_us * 2, LAST_NAP_US);
+  }
+  return TRUE;
+}
+
 int
 snap_child_reap (pid_t pid, guint timeout_ms)
 {
-  int status = STATUS_UNKNOWN;
-
-  if (wait_for_end (pid, timeout_ms, &status))
-    return status;
-  kill (-pid, SIGTERM);
-  if (wait_for_end (pid, GRACE_MS, &status))
-    return status;
-  kill (-pid, SIGKILL);
-  return wait_however_long (pid);
+  if (!snap_child_wait (pid, timeout_ms)) {
+    kill (-pid, SIGTERM);
+    if (!snap_child_wait (pid, GRACE_MS))
+      kill (-pid, SIGKILL);
+  }
+  return collect_status (pid);
 }
 
 char *

@@ -37,6 +37,12 @@ typedef struct {
 pid_t snap_child_start (const SnapChildSpec *spec, GError **error);
 
 /*
+ * Whether a child ends by itself within @timeout_ms.  It still is to be
+ * reaped.
+ */
+gboolean snap_child_wait (pid_t pid, guint timeout_ms);
+
+/*
  * Wait for a child to end by itself for at most @timeout_ms, then SIGTERM, a
  * second of grace, and SIGKILL, both for its whole process group.  Always
  * reaps.  Returns the wait status.

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,6 +23,9 @@
 #define MAX_LINE 1000
 
 #define READ_CHUNK (64 * 1024)
+
+/* How often to look whether a silent tool has ended. */
+#define LOOK_MS 50
 
 /* ---- what a tool prints, while it runs ---- */
 
@@ -202,38 +204,51 @@ run_start (Run *self, const char *const *argv,
   return self->pid > 0;
 }
 
-/* Read all that the tool prints until it has ended.  What it may have left in
-   the background keeps a pipe open, so their end is not waited for. */
+static gboolean
+still_running (Run *self, GError **error)
+{
+  return snap_error_set (error, SNAP_ERROR_IO, "%s: still running after %.1f s",
+                         self->program, self->timeout_ms / 1000.0);
+}
+
+/* Read what is there, waiting a little for it.  Returns whether more may
+   come: what a tool leaves behind in the background keeps the pipes open, so
+   once the tool has ended and nothing is there, nothing is expected. */
+static gboolean
+run_read (Run *self, int wait_ms)
+{
+  struct pollfd polled[] = {
+    { .fd = self->out.fd, .events = POLLIN },
+    { .fd = self->err.fd, .events = POLLIN },
+  };
+  gboolean had_ended = snap_child_wait (self->pid, 0);
+
+  if (poll (polled, G_N_ELEMENTS (polled), had_ended ? 0 : wait_ms) <= 0)
+    return !had_ended;
+  if (polled[0].revents != 0)
+    stream_read (&self->out);
+  if (polled[1].revents != 0)
+    stream_read (&self->err);
+  return self->out.fd >= 0 || self->err.fd >= 0;
+}
+
+/* Read all that the tool prints and wait until it has ended. */
 static gboolean
 run_collect (Run *self, GError **error)
 {
-  snap_autofd int pidfd = pidfd_open (self->pid, 0);
+  int left_ms = snap_deadline_left_ms (self->deadline);
 
-  if (pidfd < 0)
-    return snap_error_set_errno (error, errno, "%s: pidfd", self->program);
-  while (!self->out.overflow) {
-    struct pollfd polled[] = {
-      { .fd = self->out.fd, .events = POLLIN },
-      { .fd = self->err.fd, .events = POLLIN },
-      { .fd = pidfd, .events = POLLIN },
-    };
-    int left_ms = snap_deadline_left_ms (self->deadline);
-
-    if (left_ms == 0)
+  while (run_read (self, MIN (left_ms, LOOK_MS))) {
+    if (self->out.overflow)
       return snap_error_set (error, SNAP_ERROR_IO,
-                             "%s: still running after %.1f s", self->program,
-                             self->timeout_ms / 1000.0);
-    if (poll (polled, G_N_ELEMENTS (polled), left_ms) <= 0)
-      continue;
-    if (polled[0].revents != 0)
-      stream_read (&self->out);
-    if (polled[1].revents != 0)
-      stream_read (&self->err);
-    if (polled[0].revents == 0 && polled[1].revents == 0)
-      return TRUE;
+                             "%s: printed more than %d bytes", self->program,
+                             SNAP_COMMAND_MAX_OUTPUT);
+    left_ms = snap_deadline_left_ms (self->deadline);
+    if (left_ms == 0)
+      return still_running (self, error);
   }
-  return snap_error_set (error, SNAP_ERROR_IO, "%s: printed more than %d bytes",
-                         self->program, SNAP_COMMAND_MAX_OUTPUT);
+  return snap_child_wait (self->pid, (guint) left_ms)
+         || still_running (self, error);
 }
 
 static gboolean
@@ -264,7 +279,7 @@ snap_command_run (const char *const *argv, const SnapCommandOptions *options,
     snap_child_reap (run.pid, 0);
     return FALSE;
   }
-  status = snap_child_reap (run.pid, run.timeout_ms);
+  status = snap_child_reap (run.pid, 0);
   if (!check_status (&run, status, error))
     return FALSE;
   if (output != NULL)

@@ -29,6 +29,10 @@
    nothing to write, so ending it with a signal loses nothing. */
 #define END_MS 1000
 
+/* How long a server that ended by itself may take to be seen as ended: its
+   connections break a moment earlier. */
+#define REFUSED_MS 300
+
 /* What is kept of a server's stderr; the first line goes into messages. */
 #define MAX_STDERR (64 * 1024)
 
@@ -180,16 +184,17 @@ start_server (SnapNbdSource *self, const char *const *argv, const int *fds,
 
 /* Reap the server, which has ended or is about to, and say how it ended. */
 static char *
-describe_end (SnapNbdSource *self, const char *stderr_line)
+describe_end (SnapNbdSource *self)
 {
   int status = snap_keeper_end (g_steal_pointer (&self->server), END_MS);
   g_autofree char *how = snap_child_status_text (status);
+  g_autofree char *line = first_stderr_line (self);
 
-  if (stderr_line == NULL)
+  if (line == NULL)
     return g_strdup_printf ("%s: %s ended: it %s", self->name, self->program,
                             how);
   return g_strdup_printf ("%s: %s ended: %s (%s)", self->name, self->program,
-                          stderr_line, how);
+                          line, how);
 }
 
 /* ---- connections ---- */
@@ -244,24 +249,24 @@ learn_size (SnapNbdSource *self)
 }
 
 /*
- * Why there is no connection: what the server printed, or else what libnbd
- * made of its answer.  Both are looked at before our ends are closed, since
- * many a server complains about that.
+ * Say why there is no connection: how the server ended, or, if it did not,
+ * what libnbd made of its answer.  That is looked at before we hang up, since
+ * then it may end too, with a complaint about us.
  */
 static gboolean
 refuse_server (SnapNbdSource *self, GError **error)
 {
   const char *text = nbd_get_error ();
-  g_autofree char *nbd_error = g_strdup (text != NULL ? text : "no answer");
-  g_autofree char *line = first_stderr_line (self);
+  g_autofree char *answer = g_strdup (text != NULL ? text : "no answer");
+  gboolean ended = snap_child_wait (self->pid, REFUSED_MS);
   g_autofree char *end = NULL;
 
-  g_ptr_array_set_size (self->handles, 0);
-  end = describe_end (self, line);
-  if (line != NULL)
+  g_ptr_array_set_size (self->handles, 0); /* hangs up */
+  end = describe_end (self);
+  if (ended)
     return snap_error_set (error, SNAP_ERROR_IO, "%s", end);
   return snap_error_set (error, SNAP_ERROR_IO, "%s: %s: %s", self->name,
-                         self->program, nbd_error);
+                         self->program, answer);
 }
 
 static SnapNbdSource *
@@ -327,12 +332,9 @@ take_handle (SnapNbdSource *self, GError **error)
 static void
 retire_handle (SnapNbdSource *self)
 {
-  g_autofree char *line = NULL;
-
   if (!g_atomic_int_dec_and_test (&self->n_alive))
     return;
-  line = first_stderr_line (self);
-  self->ended = describe_end (self, line);
+  self->ended = describe_end (self);
   g_async_queue_push (self->idle, self);
 }
 

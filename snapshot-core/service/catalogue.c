@@ -35,7 +35,7 @@ add_volumes (const SnapManifest *manifest, GHashTable *references)
 static gint
 compare_texts (gconstpointer a, gconstpointer b)
 {
-  return strcmp (*(const char *const *)a, *(const char *const *)b);
+  return strcmp (*(const char *const *) a, *(const char *const *) b);
 }
 
 /* The keys, which the array takes over. */

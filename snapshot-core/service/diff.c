@@ -67,8 +67,8 @@ make_request (SnapVolume *from_volume, const SnapPoint *from,
 }
 
 gboolean
-snap_diff_check (SnapVolume *volume, const SnapPoint *from,
-                 const SnapPoint *to, GError **error)
+snap_diff_check (SnapVolume *volume, const SnapPoint *from, const SnapPoint *to,
+                 GError **error)
 {
   SnapDiffRequest request = make_request (volume, from, volume, to);
 
@@ -94,8 +94,8 @@ snap_diff_new (SnapState *state, SnapVolume *from_volume, const SnapPoint *from,
   self->from = snap_point_dup (from);
   self->to = snap_point_dup (to);
 
-  self->from_hold
-      = snap_hold_take (state, from_volume, from, SNAP_HOLD_USE, error);
+  self->from_hold =
+      snap_hold_take (state, from_volume, from, SNAP_HOLD_USE, error);
   if (self->from_hold == NULL)
     return NULL;
   self->to_hold = snap_hold_take (state, to_volume, to, SNAP_HOLD_USE, error);
@@ -219,35 +219,50 @@ static gboolean
 diff_by_driver (SnapDiff *self, SnapDiffInfo *info, SnapDiffStream *stream,
                 GError **error)
 {
-  SnapDiffRequest request = make_request (self->from_volume, self->from,
-                                          self->to_volume, self->to);
+  SnapDiffRequest request =
+      make_request (self->from_volume, self->from, self->to_volume, self->to);
 
   return self->to_volume->driver->diff (&request, info, snap_diff_stream_push,
                                         stream, error);
+}
+
+static gboolean
+run_stream (SnapDiff *self, SnapDiffInfo *info, SnapDiffStream *stream,
+            GError **error)
+{
+  gboolean said = involves_empty (self->from, self->to)
+                      ? diff_with_empty (self, info, stream, error)
+                      : diff_by_driver (self, info, stream, error);
+
+  return said && snap_diff_stream_finish (stream, error)
+         && check_both_unchanged (self, error);
 }
 
 gboolean
 snap_diff_run (SnapDiff *self, SnapExtentFunc emit, gpointer user_data,
                SnapDiffResult *result, GError **error)
 {
-  gboolean with_empty = involves_empty (self->from, self->to);
   SnapDiffStream stream = { .emit = emit, .user_data = user_data };
+  GError *reason = NULL;
 
-  *result = (SnapDiffResult){ .from_size = self->from->size,
-                              .size = self->to->size };
+  *result =
+      (SnapDiffResult){ .from_size = self->from->size, .size = self->to->size };
   stream.from_size = result->from_size;
   stream.size = result->size;
   stream.info = &result->info;
   stream.source = self->to_volume->driver->name;
 
-  if (!(with_empty ? diff_with_empty : diff_by_driver) (self, &result->info,
-                                                        &stream, error)
-      || !snap_diff_stream_finish (&stream, error)
-      || !check_both_unchanged (self, error))
-    return FALSE;
-  result->dirty_bytes = stream.dirty_bytes;
-  result->n_extents = stream.n_extents;
-  return TRUE;
+  if (run_stream (self, &result->info, &stream, &reason)) {
+    result->dirty_bytes = stream.dirty_bytes;
+    result->n_extents = stream.n_extents;
+    return TRUE;
+  }
+
+  /* A point that went away is a base that is gone. */
+  if (g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_NOT_FOUND))
+    reason->code = SNAP_ERROR_NOT_COMPARABLE;
+  g_propagate_error (error, reason);
+  return FALSE;
 }
 
 const char *

@@ -10,11 +10,11 @@ typedef struct {
   SnapRegistry *registry;
   SnapState *state;
   const SnapOpenOptions *options;
-  GPtrArray *volumes;      /* SnapExportVolume */
-  GPtrArray *names;        /* SnapExportName */
-  GHashTable *known;       /* the names by themselves */
-  GPtrArray *references;   /* SnapReference, one a source */
-  GPtrArray *volume_of;    /* SnapExportVolume of each source, borrowed */
+  GPtrArray *volumes;    /* SnapExportVolume */
+  GPtrArray *names;      /* SnapExportName */
+  GHashTable *known;     /* the names by themselves */
+  GPtrArray *references; /* SnapReference, one a source */
+  GPtrArray *volume_of;  /* SnapExportVolume of each source, borrowed */
 } Resolve;
 
 void
@@ -57,8 +57,8 @@ find_volume (Resolve *self, const SnapVolume *volume, const char *label)
 static gboolean
 open_source (Resolve *self, const SnapExportSource *source, GError **error)
 {
-  SnapReference *reference
-      = snap_reference_parse (self->registry, source->reference, error);
+  SnapReference *reference =
+      snap_reference_parse (self->registry, source->reference, error);
   g_autoptr (SnapVolume) volume = NULL;
   SnapExportVolume *served;
 
@@ -135,9 +135,8 @@ check_image (const SnapExportPoint *to, GError **error)
   if (to->point->kind != SNAP_POINT_EMPTY
       && to->point->kind != SNAP_POINT_CHECKPOINT)
     return TRUE;
-  return snap_error_set (error, SNAP_ERROR_USAGE,
-                         "%s@%s: has no data to serve", to->volume->location,
-                         to->point->name);
+  return snap_error_set (error, SNAP_ERROR_USAGE, "%s@%s: has no data to serve",
+                         to->volume->location, to->point->name);
 }
 
 static gboolean
@@ -153,14 +152,14 @@ name_exactly (Resolve *self, SnapExportVolume *volume,
               const SnapReference *reference, GError **error)
 {
   SnapExportPoint *from = NULL;
-  SnapExportPoint *to
-      = snap_export_volume_hold (volume, self->state, reference->to, error);
+  SnapExportPoint *to =
+      snap_export_volume_hold (volume, self->state, reference->to, error);
 
   if (to == NULL || !check_image (to, error))
     return NULL;
   if (reference->from != NULL) {
-    from = snap_export_volume_hold (volume, self->state, reference->from,
-                                    error);
+    from =
+        snap_export_volume_hold (volume, self->state, reference->from, error);
     if (from == NULL || !check_pair (from, to, error))
       return NULL;
   }
@@ -261,8 +260,8 @@ snap_export_names_resolve (SnapRegistry *registry, SnapState *state,
                            GError **error)
 {
   g_autoptr (GHashTable) known = g_hash_table_new (g_str_hash, g_str_equal);
-  g_autoptr (GPtrArray) references = g_ptr_array_new_with_free_func (
-      (GDestroyNotify) snap_reference_free);
+  g_autoptr (GPtrArray) references =
+      g_ptr_array_new_with_free_func ((GDestroyNotify) snap_reference_free);
   g_autoptr (GPtrArray) volume_of = g_ptr_array_new ();
   Resolve self = { registry, state, options,    volumes,
                    names,    known, references, volume_of };

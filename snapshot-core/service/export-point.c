@@ -5,8 +5,7 @@
 
 SnapExportPoint *
 snap_export_point_new (SnapState *state, SnapVolume *volume,
-                       const SnapPoint *point, const char *word,
-                       GError **error)
+                       const SnapPoint *point, const char *word, GError **error)
 {
   SnapHold *hold = snap_hold_take (state, volume, point, SNAP_HOLD_USE, error);
   SnapExportPoint *self;
@@ -94,9 +93,9 @@ compare (SnapExportPair *self, SnapState *state, GError **error)
 {
   g_autoptr (SnapExtents) dirty = snap_extents_new ();
   SnapDiffResult result;
-  g_autoptr (SnapDiff) diff
-      = snap_diff_new (state, self->from->volume, self->from->point,
-                       self->to->volume, self->to->point, error);
+  g_autoptr (SnapDiff) diff =
+      snap_diff_new (state, self->from->volume, self->from->point,
+                     self->to->volume, self->to->point, error);
 
   if (diff == NULL
       || !snap_diff_run (diff, snap_extents_append_func, dirty, &result, error))

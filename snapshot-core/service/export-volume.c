@@ -15,8 +15,8 @@ snap_export_volume_new (SnapVolume *volume, const char *label)
   self->prefix = "";
   encoded = snap_point_range_format (NULL, self->label);
   self->label_prefix = g_strconcat (encoded, "@", NULL);
-  self->points = g_ptr_array_new_with_free_func (
-      (GDestroyNotify) snap_export_point_free);
+  self->points =
+      g_ptr_array_new_with_free_func ((GDestroyNotify) snap_export_point_free);
   return self;
 }
 
@@ -96,8 +96,8 @@ SnapExportPoint *
 snap_export_volume_hold (SnapExportVolume *self, SnapState *state,
                          const char *word, GError **error)
 {
-  g_autoptr (SnapPoint) point
-      = snap_volume_find_point (self->volume, state, word, error);
+  g_autoptr (SnapPoint) point =
+      snap_volume_find_point (self->volume, state, word, error);
 
   return point != NULL ? hold_point (self, state, point, error) : NULL;
 }
@@ -131,8 +131,8 @@ char *
 snap_export_volume_name (SnapExportVolume *self, const SnapExportPoint *from,
                          const SnapExportPoint *to)
 {
-  g_autofree char *range = snap_point_range_format (
-      from != NULL ? from->word : NULL, to->word);
+  g_autofree char *range =
+      snap_point_range_format (from != NULL ? from->word : NULL, to->word);
 
   return g_strconcat (self->prefix, range, NULL);
 }
@@ -140,8 +140,8 @@ snap_export_volume_name (SnapExportVolume *self, const SnapExportPoint *from,
 static char *
 format_time (const SnapPoint *point)
 {
-  g_autoptr (GDateTime) time
-      = g_date_time_new_from_unix_utc (point->time_us / G_USEC_PER_SEC);
+  g_autoptr (GDateTime) time =
+      g_date_time_new_from_unix_utc (point->time_us / G_USEC_PER_SEC);
 
   if (point->time_us == 0 || time == NULL)
     return g_strdup ("");

@@ -9,9 +9,9 @@
 #include "snapshot-core/service/export-names.h"
 
 struct _SnapExports {
-  SnapState *state;   /* borrowed */
-  GPtrArray *volumes; /* SnapExportVolume, unchanged once resolved */
-  GPtrArray *names;   /* SnapExportName, those that are listed */
+  SnapState *state;    /* borrowed */
+  GPtrArray *volumes;  /* SnapExportVolume, unchanged once resolved */
+  GPtrArray *names;    /* SnapExportName, those that are listed */
   GHashTable *by_name; /* the same by their names */
   char *default_name;
 
@@ -45,14 +45,13 @@ exports_new (SnapState *state)
   SnapExports *self = g_new0 (SnapExports, 1);
 
   self->state = state;
-  self->volumes = g_ptr_array_new_with_free_func (
-      (GDestroyNotify) snap_export_volume_free);
-  self->names = g_ptr_array_new_with_free_func (
-      (GDestroyNotify) snap_export_name_free);
+  self->volumes =
+      g_ptr_array_new_with_free_func ((GDestroyNotify) snap_export_volume_free);
+  self->names =
+      g_ptr_array_new_with_free_func ((GDestroyNotify) snap_export_name_free);
   self->by_name = g_hash_table_new (g_str_hash, g_str_equal);
-  self->pairs
-      = g_hash_table_new_full (g_str_hash, g_str_equal, g_free,
-                               (GDestroyNotify) snap_export_pair_free);
+  self->pairs = g_hash_table_new_full (g_str_hash, g_str_equal, g_free,
+                                       (GDestroyNotify) snap_export_pair_free);
   g_mutex_init (&self->lock);
   return self;
 }
@@ -140,9 +139,9 @@ open_named (SnapExports *exports, const SnapExportName *name, GError **error)
 SnapExport *
 snap_export_open (SnapExports *exports, const char *name, GError **error)
 {
-  const char *wanted
-      = *name == '\0' && exports->default_name != NULL ? exports->default_name
-                                                       : name;
+  const char *wanted = *name == '\0' && exports->default_name != NULL
+                           ? exports->default_name
+                           : name;
   SnapExportName *listed = g_hash_table_lookup (exports->by_name, wanted);
   SnapExportName *found;
   SnapExport *self;

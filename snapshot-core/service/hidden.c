@@ -38,9 +38,9 @@ hide_deleted (SnapHidden *self, const char *text)
     const SnapManifestMember *member = g_ptr_array_index (entry->members, i);
 
     if (member->volume_id != NULL)
-      g_hash_table_add (self->identities,
-                        identity (member->driver, member->volume_id,
-                                  member->point_id));
+      g_hash_table_add (
+          self->identities,
+          identity (member->driver, member->volume_id, member->point_id));
   }
 }
 
@@ -51,8 +51,8 @@ snap_hidden_read (SnapState *state, GError **error)
   GHashTableIter iter;
   gpointer id;
 
-  self->identities
-      = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  self->identities =
+      g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   self->set_ids = snap_journal_list (state, error);
   if (self->set_ids == NULL)
     return NULL;

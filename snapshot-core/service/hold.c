@@ -39,8 +39,8 @@ take (SnapState *state, const SnapVolume *volume, const char *point_id,
   self->fd = -1;
   if (!snap_state_create (state, error))
     return NULL;
-  self->path
-      = g_build_filename (snap_state_directory (state), "holds", name, NULL);
+  self->path =
+      g_build_filename (snap_state_directory (state), "holds", name, NULL);
   self->fd = snap_lock_file_take (self->path, mode, error);
   return self->fd >= 0 ? g_steal_pointer (&self) : NULL;
 }
@@ -86,8 +86,8 @@ snap_hold_take_volume (SnapState *state, const SnapVolume *volume,
                        GError **error)
 {
   GError *reason = NULL;
-  SnapHold *self
-      = take (state, volume, WHOLE_VOLUME, SNAP_LOCK_EXCLUSIVE, &reason);
+  SnapHold *self =
+      take (state, volume, WHOLE_VOLUME, SNAP_LOCK_EXCLUSIVE, &reason);
 
   if (self == NULL)
     explain_busy (error, reason, volume->location,

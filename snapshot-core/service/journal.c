@@ -66,8 +66,8 @@ lock_entry (SnapState *state, const char *set_id, GError **error)
   self->set_id = g_strdup (set_id);
   self->path = snap_journal_path (state, set_id);
   self->lock_path = build_path (state, set_id, ".lock");
-  self->lock_fd
-      = snap_lock_file_take (self->lock_path, SNAP_LOCK_EXCLUSIVE, error);
+  self->lock_fd =
+      snap_lock_file_take (self->lock_path, SNAP_LOCK_EXCLUSIVE, error);
   return self->lock_fd >= 0 ? g_steal_pointer (&self) : NULL;
 }
 
@@ -136,10 +136,10 @@ read_id (GDir *dir)
 GHashTable *
 snap_journal_list (SnapState *state, GError **error)
 {
-  g_autoptr (GHashTable) ids
-      = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
-  g_autofree char *path
-      = g_build_filename (snap_state_directory (state), "journal", NULL);
+  g_autoptr (GHashTable) ids =
+      g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  g_autofree char *path =
+      g_build_filename (snap_state_directory (state), "journal", NULL);
   g_autoptr (GError) reason = NULL;
   g_autoptr (GDir) dir = g_dir_open (path, 0, &reason);
   char *id;

@@ -15,8 +15,8 @@
 gboolean
 snap_name_is_reserved (const char *name)
 {
-  static const char *const reserved[]
-      = { "live", "newest", "backing", "empty", NULL };
+  static const char *const reserved[] = { "live", "newest", "backing", "empty",
+                                          NULL };
 
   return g_strv_contains (reserved, name);
 }

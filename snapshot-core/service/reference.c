@@ -221,8 +221,8 @@ parse_parts (SnapReference *self, const char *text, GError **error)
 
   if (at != NULL && strchr (at + 1, '@') != NULL)
     return usage (error, text, "there is a second '@'; in a path write %40");
-  if (!parse_place (self, text, at != NULL ? (gsize) (at - text) : strlen (text),
-                    error))
+  if (!parse_place (self, text,
+                    at != NULL ? (gsize) (at - text) : strlen (text), error))
     return FALSE;
   return at == NULL
          || snap_point_range_parse (at + 1, &self->from, &self->to, error);
@@ -235,8 +235,7 @@ refuse_plain_path (const SnapReference *self, const char *text, GError **error)
 {
   g_autofree char *written = NULL;
 
-  if (strpbrk (text, "@#%") == NULL
-      || !g_file_test (text, G_FILE_TEST_EXISTS)
+  if (strpbrk (text, "@#%") == NULL || !g_file_test (text, G_FILE_TEST_EXISTS)
       || (self->location != NULL
           && g_file_test (self->location, G_FILE_TEST_EXISTS)))
     return TRUE;

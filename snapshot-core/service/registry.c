@@ -153,8 +153,8 @@ snap_registry_new (void)
 {
   SnapRegistry *self = g_new0 (SnapRegistry, 1);
   const char *path = g_getenv ("NBDSNAP_DRIVER_PATH");
-  g_auto (GStrv) directories
-      = g_strsplit (path != NULL ? path : SNAP_DRIVER_DIR, ":", -1);
+  g_auto (GStrv) directories =
+      g_strsplit (path != NULL ? path : SNAP_DRIVER_DIR, ":", -1);
 
   self->drivers = g_ptr_array_new ();
   self->complaints = g_ptr_array_new_with_free_func (g_free);

@@ -54,12 +54,12 @@ creation_init (Creation *self, const char *name)
   self->set = g_new0 (SnapSet, 1);
   self->set->name = g_strdup (name);
   self->set->set_id = snap_set_id_new ();
-  self->set->points
-      = g_ptr_array_new_with_free_func ((GDestroyNotify) snap_point_free);
-  self->holds
-      = g_ptr_array_new_with_free_func ((GDestroyNotify) snap_hold_release);
-  self->entry
-      = snap_manifest_new (SNAP_MANIFEST_CREATE, self->set->set_id, name);
+  self->set->points =
+      g_ptr_array_new_with_free_func ((GDestroyNotify) snap_point_free);
+  self->holds =
+      g_ptr_array_new_with_free_func ((GDestroyNotify) snap_hold_release);
+  self->entry =
+      snap_manifest_new (SNAP_MANIFEST_CREATE, self->set->set_id, name);
 }
 
 /* ---- before anything is made ---- */
@@ -82,8 +82,8 @@ static gboolean
 hold_volumes (Creation *self, GError **error)
 {
   for (gsize i = 0; i < self->n_volumes; i++) {
-    SnapHold *hold
-        = snap_hold_take_volume (self->state, self->volumes[i], error);
+    SnapHold *hold =
+        snap_hold_take_volume (self->state, self->volumes[i], error);
 
     if (hold == NULL)
       return FALSE;
@@ -141,8 +141,8 @@ begin_journal (Creation *self, GError **error)
 {
   g_autofree char *text = snap_manifest_format (self->entry);
 
-  self->journal
-      = snap_journal_begin (self->state, self->set->set_id, text, error);
+  self->journal =
+      snap_journal_begin (self->state, self->set->set_id, text, error);
   return self->journal != NULL;
 }
 
@@ -151,8 +151,8 @@ begin_journal (Creation *self, GError **error)
 static char *
 format_manifest (const Creation *self)
 {
-  g_autoptr (SnapManifest) manifest = snap_manifest_new (
-      SNAP_MANIFEST_SET, self->set->set_id, self->set->name);
+  g_autoptr (SnapManifest) manifest =
+      snap_manifest_new (SNAP_MANIFEST_SET, self->set->set_id, self->set->name);
 
   manifest->atomic = self->set->consistency == SNAP_SET_ATOMIC;
   manifest->window_us = self->set->window_us;
@@ -171,8 +171,8 @@ save_manifest (Creation *self, GError **error)
 
   if (snap_manifest_save (self->state, self->set->set_id, text, error))
     return TRUE;
-  self->undecided
-      = !snap_manifest_remove (self->state, self->set->set_id, NULL);
+  self->undecided =
+      !snap_manifest_remove (self->state, self->set->set_id, NULL);
   return FALSE;
 }
 
@@ -180,8 +180,8 @@ static gboolean
 make (Creation *self, GError **error)
 {
   return snap_cuts_prepare (self->cuts, self->cancellable, error)
-         && snap_cuts_cut (self->cuts, self->cancellable,
-                           &self->set->window_us, error)
+         && snap_cuts_cut (self->cuts, self->cancellable, &self->set->window_us,
+                           error)
          && snap_cuts_check_cancelled (self->cancellable, error)
          && save_manifest (self, error);
 }
@@ -198,8 +198,8 @@ undo (Creation *self, GError *reason)
   if (again != NULL) {
     g_autofree char *message = reason->message;
 
-    reason->message
-        = g_strdup_printf ("%s; undoing it: %s", message, again->message);
+    reason->message =
+        g_strdup_printf ("%s; undoing it: %s", message, again->message);
   }
   snap_set_record_make_partial (reason);
 }

@@ -60,8 +60,8 @@ check_members (const SnapSetMember *members, gsize n_members, GError **error)
 static gboolean
 look_up (const SnapSetMember *member, gboolean *present, GError **error)
 {
-  g_autoptr (GPtrArray) points
-      = member->volume->driver->list (member->volume, error);
+  g_autoptr (GPtrArray) points =
+      member->volume->driver->list (member->volume, error);
 
   if (points == NULL)
     return FALSE;
@@ -107,8 +107,8 @@ static GPtrArray *
 hold_members (SnapState *state, const SnapSetMember *members, gsize n_members,
               GError **error)
 {
-  g_autoptr (GPtrArray) holds
-      = g_ptr_array_new_with_free_func ((GDestroyNotify) snap_hold_release);
+  g_autoptr (GPtrArray) holds =
+      g_ptr_array_new_with_free_func ((GDestroyNotify) snap_hold_release);
 
   for (gsize i = 0; i < n_members; i++) {
     SnapVolume *volume = members[i].volume;
@@ -186,8 +186,8 @@ remove_points (SnapState *state, const SnapSetMember *members, gsize n_members,
   for (gsize i = 0; i < n_members; i++) {
     g_autoptr (GError) reason = NULL;
 
-    if (remove_point (state, &members[i],
-                      g_ptr_array_index (entry->members, i), &reason))
+    if (remove_point (state, &members[i], g_ptr_array_index (entry->members, i),
+                      &reason))
       continue;
     if (first == NULL)
       first = g_steal_pointer (&reason);
@@ -210,13 +210,12 @@ make_entry (const SnapSetMember *members, gsize n_members)
 }
 
 static gboolean
-delete_decided (SnapState *state, const SnapSetMember *members,
-                gsize n_members, const SnapManifest *entry,
-                SnapJournal *journal, GError **error)
+delete_decided (SnapState *state, const SnapSetMember *members, gsize n_members,
+                const SnapManifest *entry, SnapJournal *journal, GError **error)
 {
   gboolean called_off = FALSE;
-  GError *reason
-      = remove_points (state, members, n_members, entry, &called_off);
+  GError *reason =
+      remove_points (state, members, n_members, entry, &called_off);
 
   if (reason == NULL || called_off) {
     g_autoptr (GError) again = NULL;

@@ -16,8 +16,8 @@ SnapManifestMember *
 snap_set_record_add (SnapManifest *document, const SnapVolume *volume)
 {
   g_autofree char *location = absolute_location (volume->location);
-  SnapManifestMember *member
-      = snap_manifest_add (document, volume->driver->name, location);
+  SnapManifestMember *member =
+      snap_manifest_add (document, volume->driver->name, location);
 
   member->part = g_strdup (volume->part);
   member->volume_id = g_strdup (volume->id);
@@ -92,6 +92,6 @@ snap_set_record_make_partial (GError *reason)
 
   reason->code = SNAP_ERROR_PARTIAL;
   reason->domain = SNAP_ERROR;
-  reason->message
-      = g_strconcat (message, "; the journal holds what is left to do", NULL);
+  reason->message =
+      g_strconcat (message, "; the journal holds what is left to do", NULL);
 }

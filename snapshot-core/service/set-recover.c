@@ -47,8 +47,8 @@ recover_creation (SnapState *state, SnapRegistry *registry,
 {
   GError *reason = NULL;
   g_autofree char *manifest = snap_manifest_load (state, entry->id, &reason);
-  SnapRecover action
-      = manifest != NULL ? SNAP_RECOVER_COMMIT : SNAP_RECOVER_ABORT;
+  SnapRecover action =
+      manifest != NULL ? SNAP_RECOVER_COMMIT : SNAP_RECOVER_ABORT;
 
   for (guint i = 0; reason == NULL && i < entry->members->len; i++)
     recover_cut (registry, g_ptr_array_index (entry->members, i), action,
@@ -126,8 +126,8 @@ recover_deletion (SnapState *state, SnapRegistry *registry,
 /* ---- the journal ---- */
 
 static gboolean
-recover_text (SnapState *state, SnapRegistry *registry,
-              SnapJournal *journal, const char *text, GError **error)
+recover_text (SnapState *state, SnapRegistry *registry, SnapJournal *journal,
+              const char *text, GError **error)
 {
   const char *id = snap_journal_set_id (journal);
   g_autofree char *path = snap_journal_path (state, id);
@@ -176,8 +176,8 @@ gboolean
 snap_set_recover (SnapState *state, SnapRegistry *registry, guint *n_finished,
                   GError **error)
 {
-  g_autoptr (GHashTable) seen
-      = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  g_autoptr (GHashTable) seen =
+      g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   g_autoptr (GError) first = NULL;
   gboolean more = TRUE;
 

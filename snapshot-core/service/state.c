@@ -83,8 +83,7 @@ snap_state_create (SnapState *self, GError **error)
   if (!make_with_parents (self->directory, error))
     return FALSE;
   for (gsize i = 0; i < G_N_ELEMENTS (parts); i++) {
-    g_autofree char *path
-        = g_build_filename (self->directory, parts[i], NULL);
+    g_autofree char *path = g_build_filename (self->directory, parts[i], NULL);
 
     if (!make_directory (path, error))
       return FALSE;

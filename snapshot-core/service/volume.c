@@ -112,8 +112,7 @@ has_id (const SnapPoint *point, const char *word)
   if (!g_str_has_prefix (point->id, word))
     return FALSE;
   return point->id[length] == '\0'
-         || (point->id[length] == '/'
-             && strspn (word, "0123456789") == length);
+         || (point->id[length] == '/' && strspn (word, "0123456789") == length);
 }
 
 typedef gboolean (*PointMatch) (const SnapPoint *point, const char *word);

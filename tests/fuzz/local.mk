@@ -1,1 +1,38 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
+# Fuzz targets.  Each fuzz-NAME has seeds in seeds/NAME, which `make check`
+# replays; with --enable-fuzzing (and CC=clang) `make fuzz` runs libFuzzer.
+SNAP_FUZZ_TARGETS = %D%/fuzz-qcow2
+SNAP_FUZZ_MAX_LEN = 131072
+EXTRA_DIST += %D%/make-seeds %D%/seeds
+
+%C%_fuzz_qcow2_SOURCES = %D%/fuzz-qcow2.c %D%/fuzz-target.h
+%C%_fuzz_qcow2_LDADD = libsnap-format.la libsnap-base.la $(GLIB_LIBS)
+
+if FUZZING
+AM_CFLAGS += -fsanitize=fuzzer-no-link,address,undefined \
+	-fno-sanitize-recover=all -fno-omit-frame-pointer
+AM_LDFLAGS += -fsanitize=fuzzer-no-link,address,undefined
+EXTRA_PROGRAMS += $(SNAP_FUZZ_TARGETS)
+SNAP_FUZZ_TESTS =
+%C%_fuzz_qcow2_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+
+# New inputs go to the scratch folder; the seeds stay as they are.
+fuzz: $(SNAP_FUZZ_TARGETS)
+	@set -e; for target in $(SNAP_FUZZ_TARGETS); do \
+		name=$${target##*/fuzz-}; \
+		mkdir -p fuzz-corpus/$$name fuzz-crashes/$$name; \
+		./$$target -max_total_time=$${NBDSNAP_FUZZ_SECONDS:-10} \
+			-max_len=$(SNAP_FUZZ_MAX_LEN) -timeout=20 \
+			-print_final_stats=1 \
+			-artifact_prefix=fuzz-crashes/$$name/ \
+			fuzz-corpus/$$name $(srcdir)/%D%/seeds/$$name; \
+	done
+else
+check_PROGRAMS += $(SNAP_FUZZ_TARGETS)
+SNAP_FUZZ_TESTS = $(SNAP_FUZZ_TARGETS)
+TESTS += $(SNAP_FUZZ_TESTS)
+%C%_fuzz_qcow2_SOURCES += %D%/replay-main.c
+
+fuzz:
+	@echo 'configure with --enable-fuzzing CC=clang to fuzz'; exit 1
+endif

@@ -94,8 +94,8 @@ static void
 test_never_reuses_an_identity (gconstpointer storage)
 {
   g_autoptr (Contract) self = contract_new (storage);
-  g_autoptr (GHashTable) ids
-      = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  g_autoptr (GHashTable) ids =
+      g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
 
   for (int i = 0; i < 4; i++) {
     g_autoptr (SnapPoint) point = contract_cut (self, "same");
@@ -250,8 +250,7 @@ plan_one (SnapVolume *volume, const char *set_id)
 {
   g_autofree char *record = NULL;
   GError *error = NULL;
-  SnapCut *cut
-      = volume->driver->plan (volume, "both", set_id, &record, &error);
+  SnapCut *cut = volume->driver->plan (volume, "both", set_id, &record, &error);
 
   g_assert_no_error (error);
   if (volume->driver->prepare != NULL)
@@ -269,8 +268,8 @@ test_cuts_two_volumes_in_one_call (gconstpointer storage)
   g_autoptr (Contract) second = contract_new (storage);
   SnapVolume *volumes[] = { contract_open (first, SNAP_OPEN_MANAGE),
                             contract_open (second, SNAP_OPEN_MANAGE) };
-  SnapCut *cuts[]
-      = { plan_one (volumes[0], set_id), plan_one (volumes[1], set_id) };
+  SnapCut *cuts[] = { plan_one (volumes[0], set_id),
+                      plan_one (volumes[1], set_id) };
   GError *error = NULL;
 
   driver->cut (cuts, 2, &error);

@@ -3,6 +3,8 @@
 
 #include "tests/unit/contract-history.h"
 
+#include <string.h>
+
 #define N_SNAPSHOTS 4
 #define N_STEPS 6 /* at most, between two snapshots */
 
@@ -48,9 +50,8 @@ step (History *self)
   guint64 n_units = self->size / storage->unit;
   guint64 first = history_random (n_units);
   guint64 offset = first * storage->unit;
-  guint64 length
-      = (history_random (MIN (n_units - first, n_units / 4 + 1)) + 1)
-        * storage->unit;
+  guint64 length = (history_random (MIN (n_units - first, n_units / 4 + 1)) + 1)
+                   * storage->unit;
   guint kind = history_random (8);
 
   if (kind == 0 && storage->resize != NULL) {
@@ -100,8 +101,8 @@ add_live (History *self, GBytes *bytes)
   SnapPoint *live = NULL;
 
   if (self->volume->driver->special != NULL)
-    live = self->volume->driver->special (self->volume, SNAP_POINT_LIVE,
-                                          &error);
+    live =
+        self->volume->driver->special (self->volume, SNAP_POINT_LIVE, &error);
   if (live != NULL)
     add_moment (self, live, g_bytes_ref (bytes));
   else
@@ -115,8 +116,7 @@ history_new (const ContractStorage *storage)
   g_autoptr (GBytes) now = NULL;
 
   self->contract = contract_new (storage);
-  self->moments
-      = g_ptr_array_new_with_free_func ((GDestroyNotify) moment_free);
+  self->moments = g_ptr_array_new_with_free_func ((GDestroyNotify) moment_free);
   self->touched = g_array_new (FALSE, FALSE, sizeof (Touched));
   self->size = storage->size;
   for (guint i = 0; i < N_SNAPSHOTS; i++) {
@@ -148,6 +148,19 @@ Moment *
 history_at (const History *self, guint index)
 {
   return g_ptr_array_index (self->moments, index);
+}
+
+const guint8 *
+moment_bytes (const Moment *self)
+{
+  return g_bytes_get_data (self->bytes, NULL);
+}
+
+gboolean
+bytes_are_zero (const guint8 *bytes, guint64 length)
+{
+  return length == 0
+         || (*bytes == 0 && memcmp (bytes, bytes + 1, length - 1) == 0);
 }
 
 gboolean

@@ -29,11 +29,18 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (History, history_free)
 
 Moment *history_at (const History *self, guint index);
 
+const guint8 *moment_bytes (const Moment *self);
+gboolean bytes_are_zero (const guint8 *bytes, guint64 length);
+
 /* Whether anything wrote to [offset, end) between two moments. */
 gboolean history_touched (const History *self, guint older, guint newer,
                           guint64 offset, guint64 end);
 
 /* A random number in [0, below), also above 2^31. */
 guint64 history_random (guint64 below);
+
+/* In contract-diff.c: what a diff between two moments must fulfil. */
+void contract_check_pair (History *history, SnapState *state, guint from,
+                          guint to);
 
 #endif

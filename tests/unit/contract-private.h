@@ -39,6 +39,7 @@ typedef struct {
 } ContractTest;
 
 extern const ContractTest contract_creation_tests[];
-extern const ContractTest contract_data_tests[];
+extern const ContractTest contract_diff_tests[];
+extern const ContractTest contract_image_tests[];
 
 #endif

@@ -139,8 +139,8 @@ add_table (const char *prefix, const ContractTest *tests,
            const ContractStorage *storage)
 {
   for (const ContractTest *test = tests; test->name != NULL; test++) {
-    g_autofree char *path
-        = g_strdup_printf ("/%s/contract/%s", prefix, test->name);
+    g_autofree char *path =
+        g_strdup_printf ("/%s/contract/%s", prefix, test->name);
 
     g_test_add_data_func (path, storage, test->run);
   }
@@ -150,5 +150,6 @@ void
 contract_add_tests (const char *prefix, const ContractStorage *storage)
 {
   add_table (prefix, contract_creation_tests, storage);
-  add_table (prefix, contract_data_tests, storage);
+  add_table (prefix, contract_diff_tests, storage);
+  add_table (prefix, contract_image_tests, storage);
 }

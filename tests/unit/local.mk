@@ -6,6 +6,10 @@ LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver
 
 # ---- one block a test, sorted by name ----
 
+SNAP_UNIT_TESTS += %D%/test-bytes
+%C%_test_bytes_SOURCES = %D%/test-bytes.c
+%C%_test_bytes_LDADD = libsnap-base.la $(GLIB_LIBS)
+
 SNAP_UNIT_TESTS += %D%/test-cli-exit-codes
 %C%_test_cli_exit_codes_SOURCES = %D%/test-cli-exit-codes.c
 %C%_test_cli_exit_codes_LDADD = libsnap-cli.la $(SNAP_UNIT_LIBS)
@@ -21,6 +25,140 @@ SNAP_UNIT_TESTS += %D%/test-cli-strip
 SNAP_UNIT_TESTS += %D%/test-cli-text
 %C%_test_cli_text_SOURCES = %D%/test-cli-text.c
 %C%_test_cli_text_LDADD = libsnap-cli.la $(SNAP_UNIT_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-command
+%C%_test_command_SOURCES = %D%/test-command.c
+%C%_test_command_LDADD = libsnap-os.la libsnap-base.la $(GLIB_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-extents
+%C%_test_extents_SOURCES = %D%/test-extents.c
+%C%_test_extents_LDADD = libsnap-base.la $(GLIB_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-fd
+%C%_test_fd_SOURCES = %D%/test-fd.c
+%C%_test_fd_LDADD = libsnap-os.la libsnap-base.la $(GLIB_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-nbd-source
+%C%_test_nbd_source_SOURCES = %D%/test-nbd-source.c
+%C%_test_nbd_source_LDADD = libsnap-os.la libsnap-base.la $(GLIB_LIBS)
+
+# Images written field by field, for the tests of the qcow2 parsers.
+check_LTLIBRARIES += libtest-qcow2.la
+libtest_qcow2_la_SOURCES = \
+	%D%/qcow2-image.c %D%/qcow2-image.h \
+	%D%/qcow2-model.c %D%/qcow2-model.h
+libtest_qcow2_la_LIBADD = libsnap-format.la
+
+SNAP_UNIT_TESTS += %D%/test-qcow2-bitmaps
+%C%_test_qcow2_bitmaps_SOURCES = %D%/test-qcow2-bitmaps.c
+%C%_test_qcow2_bitmaps_LDADD = libtest-qcow2.la $(SNAP_UNIT_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-qcow2-diff
+%C%_test_qcow2_diff_SOURCES = %D%/test-qcow2-diff.c
+%C%_test_qcow2_diff_LDADD = libtest-qcow2.la $(SNAP_UNIT_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-qcow2-header
+%C%_test_qcow2_header_SOURCES = %D%/test-qcow2-header.c
+%C%_test_qcow2_header_LDADD = libtest-qcow2.la $(SNAP_UNIT_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-qcow2-layer
+%C%_test_qcow2_layer_SOURCES = %D%/test-qcow2-layer.c
+%C%_test_qcow2_layer_LDADD = libtest-qcow2.la $(SNAP_UNIT_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-qcow2-snapshots
+%C%_test_qcow2_snapshots_SOURCES = %D%/test-qcow2-snapshots.c
+%C%_test_qcow2_snapshots_LDADD = libtest-qcow2.la $(SNAP_UNIT_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-reader
+%C%_test_reader_SOURCES = %D%/test-reader.c
+%C%_test_reader_LDADD = libsnap-os.la libsnap-base.la $(GLIB_LIBS)
+
+# Stores in memory with a driver over them, and what tests say about them.
+check_LTLIBRARIES += libtest-memory.la
+libtest_memory_la_SOURCES = \
+	%D%/memory-data.c %D%/memory-data.h \
+	%D%/memory-driver.c %D%/memory-driver.h \
+	%D%/memory-export.c %D%/memory-export.h \
+	%D%/memory-layer.c %D%/memory-layer.h \
+	%D%/memory-store.c %D%/memory-store.h \
+	%D%/memory-volume.c %D%/memory-volume.h
+
+# What every driver is tested with.
+check_LTLIBRARIES += libtest-contract.la
+libtest_contract_la_SOURCES = \
+	%D%/contract-creation.c \
+	%D%/contract-diff.c \
+	%D%/contract-history.c %D%/contract-history.h \
+	%D%/contract-image.c \
+	%D%/contract.c %D%/contract.h %D%/contract-private.h \
+	%D%/scratch.c %D%/scratch.h
+SNAP_MEMORY_LIBS = libtest-memory.la libtest-contract.la $(SNAP_UNIT_LIBS)
+
+# The same driver as somebody else would ship it.
+check_LTLIBRARIES += %D%/nbdsnap-memory-driver.la
+%C%_nbdsnap_memory_driver_la_SOURCES = \
+	%D%/memory-data.c %D%/memory-driver.c %D%/memory-layer.c \
+	%D%/memory-store.c snapshot-core/drivers/point.c
+%C%_nbdsnap_memory_driver_la_LIBADD = libsnap-base.la $(GLIB_LIBS)
+%C%_nbdsnap_memory_driver_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version \
+	-shared -rpath /nowhere -Wl,-z,nodelete
+
+SNAP_UNIT_TESTS += %D%/test-contract-memory
+%C%_test_contract_memory_SOURCES = %D%/test-contract-memory.c
+%C%_test_contract_memory_LDADD = $(SNAP_MEMORY_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-diff
+%C%_test_diff_SOURCES = %D%/test-diff.c
+%C%_test_diff_LDADD = $(SNAP_MEMORY_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-diff-stream
+%C%_test_diff_stream_SOURCES = %D%/test-diff-stream.c
+%C%_test_diff_stream_LDADD = $(SNAP_MEMORY_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-export
+%C%_test_export_SOURCES = %D%/test-export.c
+%C%_test_export_LDADD = $(SNAP_MEMORY_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-export-names
+%C%_test_export_names_SOURCES = %D%/test-export-names.c
+%C%_test_export_names_LDADD = $(SNAP_MEMORY_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-hold
+%C%_test_hold_SOURCES = %D%/test-hold.c
+%C%_test_hold_LDADD = $(SNAP_MEMORY_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-manifest
+%C%_test_manifest_SOURCES = %D%/test-manifest.c
+%C%_test_manifest_LDADD = $(SNAP_MEMORY_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-reference
+%C%_test_reference_SOURCES = %D%/test-reference.c
+%C%_test_reference_LDADD = $(SNAP_MEMORY_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-registry
+%C%_test_registry_SOURCES = %D%/test-registry.c
+%C%_test_registry_LDADD = $(SNAP_MEMORY_LIBS)
+EXTRA_%C%_test_registry_DEPENDENCIES = %D%/nbdsnap-memory-driver.la
+
+SNAP_UNIT_TESTS += %D%/test-set
+%C%_test_set_SOURCES = %D%/test-set.c
+%C%_test_set_LDADD = $(SNAP_MEMORY_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-set-crash
+%C%_test_set_crash_SOURCES = %D%/test-set-crash.c
+%C%_test_set_crash_LDADD = $(SNAP_MEMORY_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-set-delete
+%C%_test_set_delete_SOURCES = %D%/test-set-delete.c
+%C%_test_set_delete_LDADD = $(SNAP_MEMORY_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-state
+%C%_test_state_SOURCES = %D%/test-state.c
+%C%_test_state_LDADD = $(SNAP_MEMORY_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-volume
+%C%_test_volume_SOURCES = %D%/test-volume.c
+%C%_test_volume_LDADD = $(SNAP_MEMORY_LIBS)
 
 # ---- end of the blocks ----
 check_PROGRAMS += $(SNAP_UNIT_TESTS)

@@ -9,12 +9,19 @@ typedef struct {
 } MemoryImage;
 
 static const SnapExtent *lie;
+static gboolean hide_holes;
 static gint n_images;
 
 void
 memory_driver_lie (const SnapExtent *extent)
 {
   lie = extent;
+}
+
+void
+memory_driver_hide_holes (gboolean hide)
+{
+  hide_holes = hide;
 }
 
 static MemoryLayer *
@@ -109,7 +116,7 @@ static gboolean
 image_read_at (SnapImage *parent, guint64 offset, void *buffer, gsize length,
                GError **error)
 {
-  memory_layer_read (((MemoryImage *)parent)->layer, offset, buffer, length);
+  memory_layer_read (((MemoryImage *) parent)->layer, offset, buffer, length);
   return TRUE;
 }
 
@@ -117,7 +124,7 @@ static gboolean
 image_extents (SnapImage *parent, guint64 offset, guint64 length,
                SnapExtentFunc emit, gpointer user_data, GError **error)
 {
-  const MemoryLayer *layer = ((MemoryImage *)parent)->layer;
+  const MemoryLayer *layer = ((MemoryImage *) parent)->layer;
 
   for (guint64 at = offset; at < offset + length;) {
     guint64 next =
@@ -130,7 +137,7 @@ image_extents (SnapImage *parent, guint64 offset, guint64 length,
       extent.flags = SNAP_EXTENT_HOLE | SNAP_EXTENT_ZERO;
     else if (block == memory_zero ())
       extent.flags = SNAP_EXTENT_ZERO;
-    if (!emit (&extent, user_data, &reason)) {
+    if (!(hide_holes && block == NULL) && !emit (&extent, user_data, &reason)) {
       if (reason == NULL)
         return TRUE;
       g_propagate_error (error, reason);
@@ -144,7 +151,7 @@ image_extents (SnapImage *parent, guint64 offset, guint64 length,
 static void
 image_close (SnapImage *parent)
 {
-  MemoryImage *image = (MemoryImage *)parent;
+  MemoryImage *image = (MemoryImage *) parent;
 
   memory_layer_unref (image->layer);
   g_free (image);

@@ -38,6 +38,7 @@ memory_driver_reset (void)
 {
   memset (countdown, 0, sizeof countdown);
   memory_driver_lie (NULL);
+  memory_driver_hide_holes (FALSE);
   memory_driver_set_hook (NULL, NULL);
   memory_world_clear ();
 }
@@ -132,7 +133,7 @@ make_point (const MemorySnap *snap)
   point->set_id = g_strdup (snap->set_id);
   point->ours = snap->set_id != NULL;
   point->size = snap->layer->size;
-  point->time_us = (gint64)snap->id * G_USEC_PER_SEC;
+  point->time_us = (gint64) snap->id * G_USEC_PER_SEC;
   return point;
 }
 
@@ -147,7 +148,7 @@ memory_list (SnapVolume *volume, GError **error)
   store = memory_lock_store (volume->location, error);
   if (store == NULL)
     return NULL;
-  points = g_ptr_array_new_with_free_func ((GDestroyNotify)snap_point_free);
+  points = g_ptr_array_new_with_free_func ((GDestroyNotify) snap_point_free);
   for (guint i = 0; i < store->snaps->len; i++) {
     const MemorySnap *snap = g_ptr_array_index (store->snaps, i);
 
@@ -245,7 +246,7 @@ memory_plan (SnapVolume *volume, const char *name, const char *set_id,
 static gboolean
 memory_prepare (SnapCut *parent, GError **error)
 {
-  const MemoryCut *cut = (MemoryCut *)parent;
+  const MemoryCut *cut = (MemoryCut *) parent;
   MemoryStore *store;
 
   if (!memory_enter (MEMORY_PREPARE, parent->volume->location, error))
@@ -273,7 +274,7 @@ finish (MemoryStore *store, const char *set_id, SnapRecover action)
 static gboolean
 cut_one (SnapCut *parent, GError **error)
 {
-  const MemoryCut *cut = (MemoryCut *)parent;
+  const MemoryCut *cut = (MemoryCut *) parent;
   MemoryStore *store;
   MemorySnap *snap;
 
@@ -301,7 +302,7 @@ memory_cut (SnapCut **cuts, gsize n_cuts, GError **error)
 static gboolean
 end_cut (SnapCut *parent, SnapRecover action, GError **error)
 {
-  const MemoryCut *cut = (MemoryCut *)parent;
+  const MemoryCut *cut = (MemoryCut *) parent;
   MemoryStore *store = memory_lock_store (parent->volume->location, error);
 
   if (store == NULL)
@@ -328,7 +329,7 @@ memory_abort (SnapCut *cut, GError **error)
 static void
 memory_free_cut (SnapCut *parent)
 {
-  MemoryCut *cut = (MemoryCut *)parent;
+  MemoryCut *cut = (MemoryCut *) parent;
 
   g_free (cut->name);
   g_free (cut->set_id);

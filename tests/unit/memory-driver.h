@@ -35,6 +35,9 @@ void memory_driver_fail (MemoryPhase phase, guint nth);
 /* Let diffs end with this extent, whatever it breaks; NULL for none. */
 void memory_driver_lie (const SnapExtent *extent);
 
+/* Let images say nothing about their holes, which leaves gaps. */
+void memory_driver_hide_holes (gboolean hide);
+
 /* Be told before each op: its phase and the store.  NULL for nobody. */
 typedef void (*MemoryHook) (MemoryPhase phase, const char *store,
                             gpointer user_data);

@@ -78,10 +78,10 @@ memory_layer_read (const MemoryLayer *self, guint64 offset, void *buffer,
     GBytes *block = memory_layer_block (self, at / MEMORY_BLOCK);
 
     if (block == NULL)
-      memset ((guint8 *)buffer + done, 0, n);
+      memset ((guint8 *) buffer + done, 0, n);
     else
-      memcpy ((guint8 *)buffer + done,
-              (const guint8 *)g_bytes_get_data (block, NULL) + inside, n);
+      memcpy ((guint8 *) buffer + done,
+              (const guint8 *) g_bytes_get_data (block, NULL) + inside, n);
     done += n;
   }
 }
@@ -138,7 +138,7 @@ memory_layer_change (MemoryLayer *self, guint64 offset, const void *data,
                  whole != NULL ? g_bytes_ref (whole) : NULL);
     else
       patch_block (self, at / MEMORY_BLOCK, inside,
-                   data != NULL ? (const guint8 *)data + done : NULL, n);
+                   data != NULL ? (const guint8 *) data + done : NULL, n);
     done += n;
   }
 }

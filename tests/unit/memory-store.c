@@ -53,7 +53,7 @@ store_new (const char *name, MemoryLayer *live)
   self->name = g_strdup (name);
   self->next_id = 1;
   self->live = live;
-  self->snaps = g_ptr_array_new_with_free_func ((GDestroyNotify)snap_free);
+  self->snaps = g_ptr_array_new_with_free_func ((GDestroyNotify) snap_free);
   return self;
 }
 
@@ -119,7 +119,7 @@ world_new (void)
 {
   MemoryWorld *self = g_new0 (MemoryWorld, 1);
 
-  self->stores = g_ptr_array_new_with_free_func ((GDestroyNotify)store_free);
+  self->stores = g_ptr_array_new_with_free_func ((GDestroyNotify) store_free);
   return self;
 }
 

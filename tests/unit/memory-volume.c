@@ -17,8 +17,7 @@ memory_test_setup (MemoryTest *self, gconstpointer data)
   self->state = snap_state_new (directory);
   self->registry = snap_registry_new ();
   g_assert_true (snap_registry_add (self->registry, &memory_driver, NULL));
-  g_assert_true (
-      snap_registry_add (self->registry, &memory_driver_slow, NULL));
+  g_assert_true (snap_registry_add (self->registry, &memory_driver_slow, NULL));
 }
 
 void
@@ -34,8 +33,8 @@ SnapVolume *
 memory_test_open (MemoryTest *self, const char *text)
 {
   GError *error = NULL;
-  g_autoptr (SnapReference) reference
-      = snap_reference_parse (self->registry, text, &error);
+  g_autoptr (SnapReference) reference =
+      snap_reference_parse (self->registry, text, &error);
   SnapVolume *volume;
 
   g_assert_no_error (error);
@@ -52,9 +51,8 @@ memory_test_create (MemoryTest *self, const char *name, const char *a,
   g_autoptr (SnapVolume) two = b != NULL ? memory_test_open (self, b) : NULL;
   SnapVolume *volumes[] = { one, two };
   GError *error = NULL;
-  SnapSet *set
-      = snap_set_create (self->state, volumes, b != NULL ? 2 : 1, name,
-                         SNAP_SET_DEFAULT, NULL, &error);
+  SnapSet *set = snap_set_create (self->state, volumes, b != NULL ? 2 : 1, name,
+                                  SNAP_SET_DEFAULT, NULL, &error);
 
   g_assert_no_error (error);
   return set;
@@ -64,8 +62,7 @@ SnapPoint *
 memory_test_point (MemoryTest *self, SnapVolume *volume, const char *name)
 {
   GError *error = NULL;
-  SnapPoint *point
-      = snap_volume_find_point (volume, self->state, name, &error);
+  SnapPoint *point = snap_volume_find_point (volume, self->state, name, &error);
 
   g_assert_no_error (error);
   return point;
@@ -76,8 +73,7 @@ memory_test_n_listed (MemoryTest *self, const char *reference)
 {
   g_autoptr (SnapVolume) volume = memory_test_open (self, reference);
   GError *error = NULL;
-  g_autoptr (GPtrArray) points
-      = snap_volume_list (volume, self->state, &error);
+  g_autoptr (GPtrArray) points = snap_volume_list (volume, self->state, &error);
 
   g_assert_no_error (error);
   return points->len;
@@ -86,8 +82,8 @@ memory_test_n_listed (MemoryTest *self, const char *reference)
 guint
 memory_test_n_files (MemoryTest *self, const char *part)
 {
-  g_autofree char *path
-      = g_build_filename (snap_state_directory (self->state), part, NULL);
+  g_autofree char *path =
+      g_build_filename (snap_state_directory (self->state), part, NULL);
   g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
   guint n = 0;
 

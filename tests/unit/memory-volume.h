@@ -25,8 +25,8 @@ void memory_test_teardown (MemoryTest *self, gconstpointer data);
 SnapVolume *memory_test_open (MemoryTest *self, const char *reference);
 
 /* Make a set of one or two volumes ("b" may be NULL), which must work. */
-SnapSet *memory_test_create (MemoryTest *self, const char *name,
-                             const char *a, const char *b);
+SnapSet *memory_test_create (MemoryTest *self, const char *name, const char *a,
+                             const char *b);
 
 SnapPoint *memory_test_point (MemoryTest *self, SnapVolume *volume,
                               const char *name);

@@ -26,7 +26,7 @@ qcow2_image_new (guint version, guint cluster_bits, guint64 size,
   self->bytes = g_byte_array_new ();
   self->cluster_size = G_GUINT64_CONSTANT (1) << cluster_bits;
   self->extended_l2 = (flags & QCOW2_IMAGE_EXTENDED_L2) != 0;
-  self->l1_size = (guint32)((size + l1_span (self) - 1) / l1_span (self));
+  self->l1_size = (guint32) ((size + l1_span (self) - 1) / l1_span (self));
   qcow2_image_add (self, self->cluster_size);
   self->l1_offset = qcow2_image_add (self, MAX (self->l1_size, 1) * 8);
   qcow2_image_put_text (self, 0, "QFI\xfb");
@@ -55,7 +55,7 @@ qcow2_image_put (Qcow2Image *self, guint64 offset, guint width, guint64 value)
 {
   g_assert_cmpuint (offset + width, <=, self->bytes->len);
   for (guint i = 0; i < width; i++)
-    self->bytes->data[offset + i] = (guint8)(value >> (8 * (width - 1 - i)));
+    self->bytes->data[offset + i] = (guint8) (value >> (8 * (width - 1 - i)));
 }
 
 void
@@ -82,7 +82,7 @@ qcow2_image_add (Qcow2Image *self, guint64 length)
   guint64 clusters = (length + self->cluster_size - 1) / self->cluster_size;
 
   g_byte_array_set_size (self->bytes,
-                         offset + (guint)(clusters * self->cluster_size));
+                         offset + (guint) (clusters * self->cluster_size));
   memset (self->bytes->data + offset, 0, self->bytes->len - offset);
   return offset;
 }

@@ -19,8 +19,8 @@ qcow2_model_new (const SnapQcow2Header *header)
       (header->size + header->cluster_size - 1) / header->cluster_size;
 
   self->size = header->size;
-  self->granularity = header->extended_l2 ? header->cluster_size / 32
-                                          : header->cluster_size;
+  self->granularity =
+      header->extended_l2 ? header->cluster_size / 32 : header->cluster_size;
   self->per_cluster = header->cluster_size / self->granularity;
   self->n = clusters * self->per_cluster;
   self->granules = g_new0 (Qcow2Granule, self->n);
@@ -47,7 +47,7 @@ static void
 change_cluster (Qcow2Model *self, Qcow2Granule *cluster, GRand *random,
                 const SnapQcow2Header *header)
 {
-  guint64 place = (guint64)g_rand_int_range (random, 1, N_PLACES + 1);
+  guint64 place = (guint64) g_rand_int_range (random, 1, N_PLACES + 1);
   gboolean compressed = g_rand_int_range (random, 0, 5) == 0;
   /* QEMU changes a few subclusters at a time as often as all of them. */
   gboolean mixed = g_rand_boolean (random);
@@ -55,7 +55,7 @@ change_cluster (Qcow2Model *self, Qcow2Granule *cluster, GRand *random,
 
   for (guint64 i = 0; i < self->per_cluster; i++) {
     if (i == 0 || (mixed && g_rand_int_range (random, 0, 4) == 0))
-      kind = (SnapQcow2Kind)g_rand_int_range (random, 0, 3);
+      kind = (SnapQcow2Kind) g_rand_int_range (random, 0, 3);
     if (kind == SNAP_QCOW2_ZERO && header->version == 2)
       kind = SNAP_QCOW2_UNALLOCATED;
     cluster[i].kind = compressed ? SNAP_QCOW2_COMPRESSED : kind;
@@ -72,12 +72,12 @@ void
 qcow2_model_change (Qcow2Model *self, GRand *random,
                     const SnapQcow2Header *header, guint n_clusters)
 {
-  gint32 clusters = (gint32)(self->n / self->per_cluster);
+  gint32 clusters = (gint32) (self->n / self->per_cluster);
 
   for (guint i = 0; i < n_clusters; i++)
     change_cluster (self,
                     self->granules
-                        + (guint)g_rand_int_range (random, 0, clusters)
+                        + (guint) g_rand_int_range (random, 0, clusters)
                               * self->per_cluster,
                     random, header);
 }

@@ -17,7 +17,7 @@ static void
 test_control_characters_never_pass (void)
 {
   for (int c = 1; c < 256; c++) {
-    const char text[] = { 'a', (char)c, 'b', '\0' };
+    const char text[] = { 'a', (char) c, 'b', '\0' };
     g_autofree char *escaped = cli_text_escape (text, TRUE);
 
     for (const char *at = escaped; *at != '\0'; at++)

@@ -81,6 +81,15 @@ test_missing_program_is_unsupported (void)
   }
 }
 
+/* valgrind cannot give back a failed execve; it preloads its own library. */
+static gboolean
+under_valgrind (void)
+{
+  const char *preload = g_getenv ("LD_PRELOAD");
+
+  return preload != NULL && strstr (preload, "/vgpreload_") != NULL;
+}
+
 /* Executable, but what should run it is missing: only execve sees that. */
 static void
 test_missing_interpreter_is_unsupported (void)
@@ -89,8 +98,13 @@ test_missing_interpreter_is_unsupported (void)
       g_build_filename (g_get_tmp_dir (), "test-command-XXXXXX", NULL);
   const char *argv[] = { path, NULL };
   g_autoptr (GError) error = NULL;
-  int fd = g_mkstemp_full (path, O_WRONLY | O_CLOEXEC, 0700);
+  int fd = -1;
 
+  if (under_valgrind ()) {
+    g_test_skip ("valgrind ends the child when execve fails");
+    return;
+  }
+  fd = g_mkstemp_full (path, O_WRONLY | O_CLOEXEC, 0700);
   g_assert_true (snap_fd_write_all (fd, "#!/no/such\n", 11, NULL));
   close (fd);
   g_assert_false (snap_command_run (argv, NULL, NULL, &error));

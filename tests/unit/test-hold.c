@@ -71,8 +71,8 @@ test_other_identities_are_not_in_the_way (MemoryTest *f, gconstpointer data)
   g_autoptr (SnapPoint) next = point_with_id (SNAP_POINT_SNAPSHOT, "2");
   g_autoptr (SnapPoint) live = point_with_id (SNAP_POINT_LIVE, "live");
   g_autoptr (SnapPoint) joined = point_with_id (SNAP_POINT_SNAPSHOT, "11");
-  g_autoptr (GPtrArray) holds
-      = g_ptr_array_new_with_free_func ((GDestroyNotify) snap_hold_release);
+  g_autoptr (GPtrArray) holds =
+      g_ptr_array_new_with_free_func ((GDestroyNotify) snap_hold_release);
 
   memory_store_create ("disk", 0);
   memory_store_create ("disk1", 0);
@@ -146,9 +146,9 @@ test_a_killed_user_holds_no_more (MemoryTest *f, gconstpointer data)
   close (ready[1]);
 }
 
-#define ADD(name, test)                                           \
-  g_test_add ("/hold/" name, MemoryTest, NULL, memory_test_setup, \
-              test, memory_test_teardown)
+#define ADD(name, test)                                                 \
+  g_test_add ("/hold/" name, MemoryTest, NULL, memory_test_setup, test, \
+              memory_test_teardown)
 
 int
 main (int argc, char **argv)

@@ -12,8 +12,8 @@ example (SnapManifestKind kind)
 {
   SnapManifest *self = snap_manifest_new (
       kind, "0123456789abcdef", kind == SNAP_MANIFEST_DELETE ? NULL : "mon");
-  SnapManifestMember *member
-      = snap_manifest_add (self, "qcow2", "/srv/\xff\"{[%}]\n\xc3\xa4.qcow2");
+  SnapManifestMember *member =
+      snap_manifest_add (self, "qcow2", "/srv/\xff\"{[%}]\n\xc3\xa4.qcow2");
 
   member->part = g_strdup ("drive0");
   member->volume_id = g_strdup ("8:1:77");

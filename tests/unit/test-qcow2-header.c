@@ -28,7 +28,7 @@ assert_refused (Qcow2Image *image, gsize length, SnapError code)
   g_autoptr (GError) error = NULL;
 
   g_assert_null (snap_qcow2_header_read (reader, &error));
-  g_assert_error (error, SNAP_ERROR, (int)code);
+  g_assert_error (error, SNAP_ERROR, (int) code);
 }
 
 static SnapQcow2Header *
@@ -134,17 +134,17 @@ test_rejects_fields_out_of_range (void)
     { 20, 4, G_MAXUINT32, SNAP_ERROR_CORRUPT },
     { 24, 8, 512 * MIB + 1, SNAP_ERROR_CORRUPT }, /* size */
     { 24, 8, G_MAXUINT64, SNAP_ERROR_CORRUPT },
-    { 32, 4, 3, SNAP_ERROR_UNSUPPORTED },            /* crypt_method */
-    { 36, 4, 0, SNAP_ERROR_CORRUPT },                /* l1_size */
-    { 36, 4, 4 * MIB + 1, SNAP_ERROR_CORRUPT },      /* l1_size */
-    { 36, 4, 65536 / 8 + 1, SNAP_ERROR_CORRUPT },    /* past the file */
-    { 40, 8, 65536 + 512, SNAP_ERROR_CORRUPT },      /* l1_offset */
-    { 40, 8, 65536 * 2, SNAP_ERROR_CORRUPT },        /* l1_offset */
-    { 40, 8, ~(guint64)0xffff, SNAP_ERROR_CORRUPT }, /* l1_offset */
-    { 60, 4, 65537, SNAP_ERROR_CORRUPT },            /* n_snapshots */
-    { 72, 8, 1 << 0, SNAP_ERROR_BUSY },              /* dirty */
-    { 72, 8, 1 << 1, SNAP_ERROR_CORRUPT },           /* corrupt */
-    { 72, 8, 1 << 5, SNAP_ERROR_UNSUPPORTED },       /* unknown feature */
+    { 32, 4, 3, SNAP_ERROR_UNSUPPORTED },             /* crypt_method */
+    { 36, 4, 0, SNAP_ERROR_CORRUPT },                 /* l1_size */
+    { 36, 4, 4 * MIB + 1, SNAP_ERROR_CORRUPT },       /* l1_size */
+    { 36, 4, 65536 / 8 + 1, SNAP_ERROR_CORRUPT },     /* past the file */
+    { 40, 8, 65536 + 512, SNAP_ERROR_CORRUPT },       /* l1_offset */
+    { 40, 8, 65536 * 2, SNAP_ERROR_CORRUPT },         /* l1_offset */
+    { 40, 8, ~(guint64) 0xffff, SNAP_ERROR_CORRUPT }, /* l1_offset */
+    { 60, 4, 65537, SNAP_ERROR_CORRUPT },             /* n_snapshots */
+    { 72, 8, 1 << 0, SNAP_ERROR_BUSY },               /* dirty */
+    { 72, 8, 1 << 1, SNAP_ERROR_CORRUPT },            /* corrupt */
+    { 72, 8, 1 << 5, SNAP_ERROR_UNSUPPORTED },        /* unknown feature */
     { 72, 8, G_GUINT64_CONSTANT (1) << 63, SNAP_ERROR_UNSUPPORTED },
     { 72, 8, 1 << 3, SNAP_ERROR_CORRUPT }, /* compression type of zlib */
     { 96, 4, 7, SNAP_ERROR_CORRUPT },      /* refcount_order */
@@ -215,11 +215,13 @@ test_rejects_bad_backing_file (void)
     guint64 offset;
     guint32 length;
   } cases[] = {
-    { 104, 5 },                   /* inside the header */
-    { 65537, 1 },                 /* past the first cluster */
-    { G_MAXUINT64, 1 }, { 65530, 7 }, /* ends past it */
-    { 1024, 1024 },               /* too long */
-    { 1024, G_MAXUINT32 }, { 1024, 1 }, /* a NUL byte */
+    { 104, 5 },   /* inside the header */
+    { 65537, 1 }, /* past the first cluster */
+    { G_MAXUINT64, 1 },
+    { 65530, 7 },   /* ends past it */
+    { 1024, 1024 }, /* too long */
+    { 1024, G_MAXUINT32 },
+    { 1024, 1 }, /* a NUL byte */
   };
 
   for (gsize i = 0; i < G_N_ELEMENTS (cases); i++) {
@@ -239,9 +241,9 @@ test_rejects_bad_extensions (void)
   static const struct {
     guint32 type, length;
   } cases[] = {
-    { EXTENSION_FEATURES, 65536 },       { EXTENSION_FEATURES, G_MAXUINT32 },
-    { EXTENSION_BACKING_FORMAT, 16 },    { EXTENSION_BACKING_FORMAT, 3 },
-    { EXTENSION_BITMAPS, 16 },           { EXTENSION_BITMAPS, 24 },
+    { EXTENSION_FEATURES, 65536 },    { EXTENSION_FEATURES, G_MAXUINT32 },
+    { EXTENSION_BACKING_FORMAT, 16 }, { EXTENSION_BACKING_FORMAT, 3 },
+    { EXTENSION_BITMAPS, 16 },        { EXTENSION_BITMAPS, 24 },
     { EXTENSION_BITMAPS, 32 },
   };
 
@@ -339,7 +341,7 @@ test_survives_every_bit_flip (void)
     g_autoptr (SnapReader) reader = NULL;
     g_autoptr (SnapQcow2Header) header = NULL;
 
-    image->bytes->data[bit / 8] ^= (guint8)(1 << bit % 8);
+    image->bytes->data[bit / 8] ^= (guint8) (1 << bit % 8);
     reader = qcow2_image_reader (image);
     header = snap_qcow2_header_read (reader, NULL);
     if (header != NULL) {
@@ -347,7 +349,7 @@ test_survives_every_bit_flip (void)
       g_assert_cmpuint (header->size, <=, G_MAXINT64);
       g_assert_cmpuint (header->n_snapshots, <=, SNAP_QCOW2_MAX_SNAPSHOTS);
     }
-    image->bytes->data[bit / 8] ^= (guint8)(1 << bit % 8);
+    image->bytes->data[bit / 8] ^= (guint8) (1 << bit % 8);
   }
 }
 

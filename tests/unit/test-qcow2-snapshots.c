@@ -64,7 +64,7 @@ image_with (const Entry *entries, guint n)
     put_entry (image, &offset, &entries[i]);
   qcow2_image_put (image, 60, 4, n);
   qcow2_image_put (image, 64, 8, table);
-  g_byte_array_set_size (image->bytes, (guint)offset);
+  g_byte_array_set_size (image->bytes, (guint) offset);
   return image;
 }
 
@@ -149,7 +149,7 @@ test_rejects_every_truncation (void)
   guint64 end = table + (40 + 24 + 1 + 3 + 4) + (40 + 18 + 1 + 5);
 
   g_assert_cmpuint (end, <=, image->bytes->len);
-  g_byte_array_set_size (image->bytes, (guint)end);
+  g_byte_array_set_size (image->bytes, (guint) end);
   g_ptr_array_unref (read_snapshots (image));
   while (image->bytes->len > table) {
     g_byte_array_set_size (image->bytes, image->bytes->len - 1);
@@ -164,14 +164,14 @@ test_rejects_entries_out_of_range (void)
     guint offset, width;
     guint64 value;
   } cases[] = {
-    { 0, 8, 513 },               /* L1 table unaligned */
+    { 0, 8, 513 },                 /* L1 table unaligned */
     { 8, 4, 4 * 1024 * 1024 + 1 }, /* L1 table too large */
     { 8, 4, G_MAXUINT32 },
     { 36, 4, 1025 }, /* extra data */
     { 36, 4, G_MAXUINT32 },
-    { 48, 8, (guint64)G_MAXINT64 + 1 }, /* disk size */
-    { 64, 1, 0 },                       /* NUL in the id */
-    { 66, 1, 0 },                       /* NUL in the name */
+    { 48, 8, (guint64) G_MAXINT64 + 1 }, /* disk size */
+    { 64, 1, 0 },                        /* NUL in the id */
+    { 66, 1, 0 },                        /* NUL in the name */
   };
 
   for (gsize i = 0; i < G_N_ELEMENTS (cases); i++) {
@@ -208,19 +208,20 @@ test_rejects_a_table_too_large (void)
   g_autoptr (Qcow2Image) image = image_with (&plain, 1);
   guint64 table = qcow2_image_get64 (image, 64);
   guint32 n = SNAP_QCOW2_MAX_SNAPSHOT_TABLE_BYTES / 65536 + 1;
-  guint64 length = (guint64)(n + 1) * 65536;
+  guint64 length = (guint64) (n + 1) * 65536;
 
-  g_byte_array_set_size (image->bytes, (guint)(table + length));
+  g_byte_array_set_size (image->bytes, (guint) (table + length));
   memset (image->bytes->data + table, 'x', length);
   for (guint32 i = 0; i < n; i++) {
     guint64 at = table + i * G_GUINT64_CONSTANT (65536);
+    g_autofree char *id = g_strdup_printf ("%04x", i);
 
     qcow2_image_put (image, at, 8, 512);
     qcow2_image_put (image, at + 8, 4, 1);
     qcow2_image_put (image, at + 12, 2, 4);
     qcow2_image_put (image, at + 14, 2, 65536 - 40 - 4);
     qcow2_image_put (image, at + 36, 4, 0);
-    qcow2_image_put (image, at + 40, 4, 0x41414141 + i);
+    qcow2_image_put_text (image, at + 40, id);
   }
   qcow2_image_put (image, 60, 4, n - 1);
   g_ptr_array_unref (read_snapshots (image));

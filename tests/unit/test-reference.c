@@ -39,8 +39,8 @@ test_splits_into_its_parts (void)
 {
   for (gsize i = 0; i < G_N_ELEMENTS (good); i++) {
     GError *error = NULL;
-    g_autoptr (SnapReference) self
-        = snap_reference_parse (registry, good[i].text, &error);
+    g_autoptr (SnapReference) self =
+        snap_reference_parse (registry, good[i].text, &error);
 
     g_assert_no_error (error);
     g_assert_cmpstr (self->driver != NULL ? self->driver->name : NULL, ==,
@@ -102,8 +102,8 @@ test_says_how_to_write_a_plain_path (void)
 
   for (gsize i = 0; i < G_N_ELEMENTS (names); i++) {
     g_autofree char *path = g_build_filename (scratch, names[i], NULL);
-    g_autofree char *written
-        = snap_reference_format (NULL, path, NULL, NULL, NULL);
+    g_autofree char *written =
+        snap_reference_format (NULL, path, NULL, NULL, NULL);
     g_autoptr (GError) error = NULL;
     g_autoptr (SnapReference) self = NULL;
 
@@ -155,10 +155,10 @@ test_reads_back_what_it_wrote (void)
     g_autofree char *location = random_text ();
     g_autofree char *part = g_test_rand_bit () ? random_text () : NULL;
     g_autofree char *to = g_test_rand_bit () ? random_text () : NULL;
-    g_autofree char *from
-        = to != NULL && g_test_rand_bit () ? random_text () : NULL;
-    g_autofree char *text
-        = snap_reference_format ("memory", location, part, from, to);
+    g_autofree char *from =
+        to != NULL && g_test_rand_bit () ? random_text () : NULL;
+    g_autofree char *text =
+        snap_reference_format ("memory", location, part, from, to);
     GError *error = NULL;
     g_autoptr (SnapReference) self = NULL;
 
@@ -192,12 +192,13 @@ test_a_range_is_one_printable_word (void)
 static void
 test_names (void)
 {
-  static const char *const fine[] = { "mon", "a", "2026-11-23", "v1.2.3",
-                                      "20261123T041500Z", "A_b+c-d", "1a" };
-  static const char *const wrong[]
-      = { "",     ".a",    "a.",      "a..b",  "a b",    "a/b",   "-a",
-          "_a",   "12345", "live",    "empty", "newest", "backing", "a@b",
-          "\xc3\xa4", "a\n" };
+  static const char *const fine[] = {
+    "mon", "a", "2026-11-23", "v1.2.3", "20261123T041500Z", "A_b+c-d", "1a"
+  };
+  static const char *const wrong[] = { "",        ".a",   "a.",       "a..b",
+                                       "a b",     "a/b",  "-a",       "_a",
+                                       "12345",   "live", "empty",    "newest",
+                                       "backing", "a@b",  "\xc3\xa4", "a\n" };
   g_autofree char *longest = g_strnfill (SNAP_NAME_MAX, 'a');
   g_autofree char *longer = g_strnfill (SNAP_NAME_MAX + 1, 'a');
 

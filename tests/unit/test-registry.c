@@ -25,9 +25,9 @@ test_refuses_half_a_driver (void)
 {
   SnapDriver driver = memory_driver;
 
-#define WITHOUT(op)                                 \
-  driver = memory_driver;                           \
-  driver.op = 0;                                    \
+#define WITHOUT(op)       \
+  driver = memory_driver; \
+  driver.op = 0;          \
   assert_refused (&driver, SNAP_ERROR_UNSUPPORTED);
 
   WITHOUT (abi)
@@ -169,8 +169,8 @@ static void
 test_complains_about_modules_it_cannot_use (void)
 {
   g_autoptr (Scratch) scratch = scratch_new ();
-  g_autofree char *broken
-      = g_build_filename (scratch, "nbdsnap-broken-driver.so", NULL);
+  g_autofree char *broken =
+      g_build_filename (scratch, "nbdsnap-broken-driver.so", NULL);
   g_autofree char *ignored = g_build_filename (scratch, "other.so", NULL);
   g_autoptr (SnapRegistry) registry = NULL;
   const char *const *complaints;
@@ -194,8 +194,7 @@ main (int argc, char **argv)
                    test_refuses_half_a_driver);
   g_test_add_func ("/registry/refuses-names-that-break-references",
                    test_refuses_names_that_break_references);
-  g_test_add_func ("/registry/refuses-a-name-twice",
-                   test_refuses_a_name_twice);
+  g_test_add_func ("/registry/refuses-a-name-twice", test_refuses_a_name_twice);
   g_test_add_func ("/registry/a-driver-may-lack-what-is-optional",
                    test_a_driver_may_lack_what_is_optional);
   g_test_add_func ("/registry/probing-takes-the-surest",

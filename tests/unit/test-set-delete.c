@@ -119,13 +119,11 @@ test_the_checks_delete_nothing (Fixture *f, gconstpointer data)
 static void
 test_what_is_held_stays_with_its_set (Fixture *f, gconstpointer data)
 {
-  SnapHold *hold
-      = snap_hold_take (f->test.state, f->volumes[1], f->members[1].point,
-                        SNAP_HOLD_USE, NULL);
+  SnapHold *hold = snap_hold_take (f->test.state, f->volumes[1],
+                                   f->members[1].point, SNAP_HOLD_USE, NULL);
 
   assert_refused (f, 2, SNAP_ERROR_BUSY, "b@mon");
-  g_assert_false (
-      snap_set_check_delete (f->test.state, f->members, 2, NULL));
+  g_assert_false (snap_set_check_delete (f->test.state, f->members, 2, NULL));
   assert_nothing_deleted (f);
   snap_hold_release (hold);
   g_assert_true (snap_set_delete (f->test.state, f->members, 2, NULL));
@@ -155,8 +153,8 @@ test_what_is_gone_is_said (Fixture *f, gconstpointer data)
 static void
 test_refuses_bad_requests (Fixture *f, gconstpointer data)
 {
-  g_autoptr (SnapPoint) live
-      = memory_test_point (&f->test, f->volumes[1], "live");
+  g_autoptr (SnapPoint) live =
+      memory_test_point (&f->test, f->volumes[1], "live");
 
   f->members[1] = f->members[0];
   assert_refused (f, 2, SNAP_ERROR_USAGE, "twice");
@@ -243,8 +241,7 @@ main (int argc, char **argv)
   ADD ("deletes-a-whole-set", test_deletes_a_whole_set);
   ADD ("the-manifest-loses-one-volume", test_the_manifest_loses_one_volume);
   ADD ("the-checks-delete-nothing", test_the_checks_delete_nothing);
-  ADD ("what-is-held-stays-with-its-set",
-       test_what_is_held_stays_with_its_set);
+  ADD ("what-is-held-stays-with-its-set", test_what_is_held_stays_with_its_set);
   ADD ("what-is-not-ours-stays", test_what_is_not_ours_stays);
   ADD ("what-is-gone-is-said", test_what_is_gone_is_said);
   ADD ("refuses-bad-requests", test_refuses_bad_requests);

@@ -81,10 +81,9 @@ assert_recovery_is_partial (MemoryTest *f, const char *hint)
 static void
 test_makes_a_set (MemoryTest *f, gconstpointer data)
 {
-  g_autoptr (SnapSet) set
-      = memory_test_create (f, "mon", "memory:a", "memory:b");
-  g_autofree char *manifest
-      = snap_manifest_load (f->state, set->set_id, NULL);
+  g_autoptr (SnapSet) set =
+      memory_test_create (f, "mon", "memory:a", "memory:b");
+  g_autofree char *manifest = snap_manifest_load (f->state, set->set_id, NULL);
 
   g_assert_cmpstr (set->name, ==, "mon");
   g_assert_true (snap_set_id_is_valid (set->set_id));
@@ -121,8 +120,8 @@ test_says_how_consistent_it_is (MemoryTest *f, gconstpointer data)
 
   for (gsize i = 0; i < G_N_ELEMENTS (cases); i++) {
     g_autofree char *name = g_strdup_printf ("n%zu", i);
-    g_autoptr (SnapSet) set
-        = memory_test_create (f, name, cases[i].a, cases[i].b);
+    g_autoptr (SnapSet) set =
+        memory_test_create (f, name, cases[i].a, cases[i].b);
 
     g_assert_cmpint (set->consistency, ==, cases[i].consistency);
   }
@@ -213,8 +212,8 @@ test_one_creator_at_a_time (MemoryTest *f, gconstpointer data)
 static void
 test_a_failing_step_leaves_nothing (MemoryTest *f, gconstpointer data)
 {
-  static const MemoryPhase phases[]
-      = { MEMORY_PLAN, MEMORY_PREPARE, MEMORY_DO_CUT };
+  static const MemoryPhase phases[] = { MEMORY_PLAN, MEMORY_PREPARE,
+                                        MEMORY_DO_CUT };
 
   for (gsize i = 0; i < G_N_ELEMENTS (phases); i++)
     for (guint nth = 1; nth <= 2; nth++) {
@@ -255,8 +254,8 @@ static void
 spoil_manifests (MemoryPhase phase, const char *store, gpointer data)
 {
   const MemoryTest *f = data;
-  g_autofree char *path
-      = g_build_filename (snap_state_directory (f->state), "sets", NULL);
+  g_autofree char *path =
+      g_build_filename (snap_state_directory (f->state), "sets", NULL);
 
   if (phase != MEMORY_DO_CUT)
     return;
@@ -267,8 +266,8 @@ spoil_manifests (MemoryPhase phase, const char *store, gpointer data)
 static void
 test_an_unsure_manifest_is_left_to_recovery (MemoryTest *f, gconstpointer data)
 {
-  g_autofree char *path
-      = g_build_filename (snap_state_directory (f->state), "sets", NULL);
+  g_autofree char *path =
+      g_build_filename (snap_state_directory (f->state), "sets", NULL);
 
   memory_driver_set_hook (spoil_manifests, f);
   assert_refused (f, "memory:a", "memory:b", SNAP_ERROR_PARTIAL);
@@ -299,8 +298,8 @@ cancel_in_phase (MemoryPhase phase, const char *store, gpointer data)
 static void
 test_cancelling_undoes (MemoryTest *f, gconstpointer data)
 {
-  static const MemoryPhase phases[]
-      = { MEMORY_PLAN, MEMORY_PREPARE, MEMORY_DO_CUT };
+  static const MemoryPhase phases[] = { MEMORY_PLAN, MEMORY_PREPARE,
+                                        MEMORY_DO_CUT };
 
   for (gsize i = 0; i < G_N_ELEMENTS (phases); i++) {
     g_autoptr (GCancellable) cancellable = g_cancellable_new ();
@@ -396,8 +395,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   ADD ("makes-a-set", test_makes_a_set);
   ADD ("says-how-consistent-it-is", test_says_how_consistent_it_is);
-  ADD ("refuses-to-be-weaker-than-asked",
-       test_refuses_to_be_weaker_than_asked);
+  ADD ("refuses-to-be-weaker-than-asked", test_refuses_to_be_weaker_than_asked);
   ADD ("cuts-the-slow-ones-first", test_cuts_the_slow_ones_first);
   ADD ("measures-the-window", test_measures_the_window);
   ADD ("refuses-bad-requests", test_refuses_bad_requests);

@@ -217,8 +217,8 @@ test_other_files_are_no_entries (Fixture *f, gconstpointer data)
 
   g_assert_true (snap_state_create (f->state, NULL));
   for (gsize i = 0; i < G_N_ELEMENTS (names); i++) {
-    g_autofree char *path
-        = g_build_filename (f->directory, "journal", names[i], NULL);
+    g_autofree char *path =
+        g_build_filename (f->directory, "journal", names[i], NULL);
 
     g_assert_true (g_file_set_contents (path, "x", 1, NULL));
   }

@@ -152,9 +152,9 @@ test_listing_creates_no_state (MemoryTest *f, gconstpointer data)
       g_file_test (snap_state_directory (f->state), G_FILE_TEST_EXISTS));
 }
 
-#define ADD(name, test)                                             \
-  g_test_add ("/volume/" name, MemoryTest, NULL, memory_test_setup, \
-              test, memory_test_teardown)
+#define ADD(name, test)                                                   \
+  g_test_add ("/volume/" name, MemoryTest, NULL, memory_test_setup, test, \
+              memory_test_teardown)
 
 int
 main (int argc, char **argv)

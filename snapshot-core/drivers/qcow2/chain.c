@@ -42,6 +42,18 @@ open_plain_file (const char *path, GError **error)
 }
 
 static gboolean
+note_mtime (Qcow2File *file, int fd, GError **error)
+{
+  struct stat st;
+
+  if (fstat (fd, &st) < 0)
+    return snap_error_set_errno (error, errno, "%s", file->path);
+  file->changed_us =
+      (gint64) st.st_mtim.tv_sec * G_USEC_PER_SEC + st.st_mtim.tv_nsec / 1000;
+  return TRUE;
+}
+
+static gboolean
 looks_like_qcow2 (SnapReader *reader, gboolean *answer, GError **error)
 {
   static const guint8 magic[4] = { 'Q', 'F', 'I', 0xfb };
@@ -78,7 +90,8 @@ open_file (const char *path, const char *format, GError **error)
   snap_autofd int fd = open_plain_file (path, error);
 
   file->path = g_strdup (path);
-  if (fd < 0 || !snap_image_lock_read (fd, path, error))
+  if (fd < 0 || !snap_image_lock_read (fd, path, error)
+      || !note_mtime (file, fd, error))
     return NULL;
   file->reader = snap_file_reader_take (snap_fd_steal (&fd), SNAP_FILE_BUFFERED,
                                         path, error);

@@ -31,7 +31,7 @@
 typedef struct {
   SnapCut parent;
   char *native_name;
-  gboolean attempted; /* qemu-img was started on the image */
+  gboolean changed; /* qemu-img did, or may have done, something */
 } Qcow2Cut;
 
 /* ---- running qemu-img on a volume ---- */
@@ -49,13 +49,26 @@ reload (Qcow2Volume *self, GError **error)
   return TRUE;
 }
 
-/* qemu-img has one exit code for everything; somebody who has the image open
-   is worth telling apart, because trying again helps. */
-static void
-tell_busy (GError *error)
+/*
+ * qemu-img has one exit code for everything.  Somebody who has the image open
+ * is worth telling apart: trying again helps, and nothing was changed.
+ */
+static GError *
+explain_failure (const Qcow2Volume *self, const GError *failure)
 {
-  if (strstr (error->message, "Failed to get \"") != NULL)
-    error->code = SNAP_ERROR_BUSY;
+  const char *reason = strstr (failure->message, "': ");
+
+  if (strstr (failure->message, "Failed to get \"") != NULL)
+    return g_error_new (SNAP_ERROR, SNAP_ERROR_BUSY,
+                        "%s: in use by another process (it holds a lock that "
+                        "keeps QEMU from writing)",
+                        self->parent.location);
+  /* The image's name among the words is our own description of it. */
+  if (reason != NULL && strstr (failure->message, "'json:") != NULL)
+    return g_error_new (SNAP_ERROR, failure->code, "%s: qemu-img: %s",
+                        self->parent.location, reason + strlen ("': "));
+  return g_error_new (SNAP_ERROR, failure->code, "%s: %s",
+                      self->parent.location, failure->message);
 }
 
 /* qemu-img with @arguments, on the image of @self. */
@@ -102,9 +115,7 @@ change_image (Qcow2Volume *self, const char *const *arguments, GError **error)
   if (run_qemu_img (self, arguments, &failure))
     return reload (self, error);
   reload (self, NULL);
-  tell_busy (failure);
-  g_propagate_prefixed_error (error, g_steal_pointer (&failure),
-                              "%s: ", self->parent.location);
+  g_propagate_error (error, explain_failure (self, failure));
   return FALSE;
 }
 
@@ -189,6 +200,42 @@ check_room (const Qcow2Volume *self, GError **error)
       file->path, needed, fs.f_bavail * (guint64) fs.f_frsize);
 }
 
+static gboolean
+ignore_extent (const SnapExtent *extent, gpointer user_data, GError **error)
+{
+  return TRUE;
+}
+
+/*
+ * Compare the live image with what every snapshot holds.  Not for the result:
+ * a comparison fails where the two share a cluster that is written in place,
+ * and one more snapshot would hide that for ever.
+ */
+static gboolean
+check_sharing (const Qcow2Volume *self, GError **error)
+{
+  const Qcow2File *file = qcow2_volume_file (self);
+  const SnapPoint now = { .kind = SNAP_POINT_LIVE, .name = (char *) "live" };
+  g_autoptr (SnapQcow2Layer) live = qcow2_point_layer (self, &now, error);
+  g_autoptr (GPtrArray) all = NULL;
+
+  if (live != NULL)
+    all = snap_qcow2_snapshots_read (file->reader, file->header, error);
+  for (guint i = 0; all != NULL && i < all->len; i++) {
+    g_autoptr (SnapPoint) point = qcow2_point_new (all->pdata[i]);
+    g_autoptr (SnapQcow2Layer) layer = qcow2_point_layer (self, point, error);
+
+    if (layer == NULL
+        || !snap_qcow2_diff (layer, live, 0, 0,
+                             MIN (point->size, file->header->size),
+                             ignore_extent, NULL, error)) {
+      g_prefix_error (error, "%s: ", file->path);
+      return FALSE;
+    }
+  }
+  return all != NULL;
+}
+
 static char *
 format_record (const char *path, const char *native_name)
 {
@@ -212,7 +259,7 @@ qcow2_plan (SnapVolume *volume, const char *name, const char *set_id,
   Qcow2Volume *self = (Qcow2Volume *) volume;
   Qcow2Cut *cut;
 
-  if (!check_room (self, error))
+  if (!check_room (self, error) || !check_sharing (self, error))
     return NULL;
   cut = g_new0 (Qcow2Cut, 1);
   cut->parent.volume = volume;
@@ -224,17 +271,27 @@ qcow2_plan (SnapVolume *volume, const char *name, const char *set_id,
 
 /* ---- cut, commit, abort ---- */
 
+static gboolean
+cut_one (Qcow2Cut *cut, GError **error)
+{
+  Qcow2Volume *self = (Qcow2Volume *) cut->parent.volume;
+  g_autoptr (GError) failure = NULL;
+
+  if (change_snapshot (self, "-c", cut->native_name, &failure)) {
+    cut->changed = TRUE;
+    return TRUE;
+  }
+  cut->changed = !g_error_matches (failure, SNAP_ERROR, SNAP_ERROR_BUSY);
+  g_propagate_error (error, g_steal_pointer (&failure));
+  return FALSE;
+}
+
 gboolean
 qcow2_cut (SnapCut **cuts, gsize n_cuts, GError **error)
 {
-  for (gsize i = 0; i < n_cuts; i++) {
-    Qcow2Volume *self = (Qcow2Volume *) cuts[i]->volume;
-    Qcow2Cut *cut = (Qcow2Cut *) cuts[i];
-
-    cut->attempted = TRUE;
-    if (!change_snapshot (self, "-c", cut->native_name, error))
+  for (gsize i = 0; i < n_cuts; i++)
+    if (!cut_one ((Qcow2Cut *) cuts[i], error))
       return FALSE;
-  }
   return TRUE;
 }
 
@@ -250,7 +307,7 @@ qcow2_abort (SnapCut *cut, GError **error)
   Qcow2Volume *volume = (Qcow2Volume *) cut->volume;
   const Qcow2Cut *self = (Qcow2Cut *) cut;
 
-  return !self->attempted
+  return !self->changed
          || (repair (volume, error)
              && delete_snapshot (volume, self->native_name, error));
 }
@@ -322,12 +379,18 @@ qcow2_remove (SnapVolume *volume, const SnapPoint *point, GError **error)
 {
   Qcow2Volume *self = (Qcow2Volume *) volume;
   g_autoptr (GPtrArray) snapshots = NULL;
+  g_autoptr (GError) reason = NULL;
 
   if (!point->ours)
     return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
                            "%s@%s: not made by nbdsnap, so not deleted",
                            volume->location, point->name);
-  if (qcow2_point_find (self, point, &snapshots, error) == NULL)
-    return FALSE;
-  return delete_snapshot (self, point->handle, error);
+  if (qcow2_point_find (self, point, &snapshots, &reason) != NULL
+      && delete_snapshot (self, point->handle, &reason))
+    return TRUE;
+  /* Gone, or given up half-way, perhaps by a qemu-img before this one. */
+  if (!g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_BUSY))
+    repair (self, NULL);
+  g_propagate_error (error, g_steal_pointer (&reason));
+  return FALSE;
 }

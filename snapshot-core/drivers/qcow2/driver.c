@@ -155,6 +155,30 @@ is_mapped_here (const SnapPoint *point)
          || point->kind == SNAP_POINT_BACKING;
 }
 
+/*
+ * A snapshot shows its backing file wherever it holds nothing itself.  If that
+ * was written since (qemu-img commit does so, and says nothing), or another
+ * one was put in its place, the snapshot no longer reads as it was cut, and
+ * no comparison of metadata can tell where.
+ */
+static gboolean
+check_backing_unchanged (const Qcow2Volume *self, const SnapPoint *point,
+                         GError **error)
+{
+  if (point->kind != SNAP_POINT_SNAPSHOT)
+    return TRUE;
+  for (guint i = 1; i < self->chain->len; i++) {
+    const Qcow2File *file = g_ptr_array_index (self->chain, i);
+
+    if (file->changed_us > point->time_us)
+      return snap_error_set (error, SNAP_ERROR_NOT_COMPARABLE,
+                             "%s@%s: its backing file %s was written after "
+                             "the snapshot was made",
+                             self->parent.location, point->name, file->path);
+  }
+  return TRUE;
+}
+
 static gboolean
 qcow2_comparable (const SnapDiffRequest *request, GError **error)
 {
@@ -169,7 +193,10 @@ qcow2_comparable (const SnapDiffRequest *request, GError **error)
     return snap_error_set (error, SNAP_ERROR_NOT_COMPARABLE,
                            "%s: %s and %s cannot be compared", to->location,
                            request->from->name, request->to->name);
-  return TRUE;
+  return check_backing_unchanged ((Qcow2Volume *) request->to_volume,
+                                  request->from, error)
+         && check_backing_unchanged ((Qcow2Volume *) request->to_volume,
+                                     request->to, error);
 }
 
 /* The layer of a point; *layer NULL for the backing file itself. */
@@ -242,11 +269,13 @@ qcow2_diff (const SnapDiffRequest *request, SnapDiffInfo *info,
     return say_base_gone (error);
 
   shared = MIN (shared, request->offset + request->length);
-  if (request->offset < shared
-      && !snap_qcow2_diff (from, to, backing_size, request->offset,
+  if ((request->offset >= shared
+       || snap_qcow2_diff (from, to, backing_size, request->offset,
                            shared - request->offset, emit, user_data, error))
-    return FALSE;
-  return emit_grown (request, to, backing_size, emit, user_data, error);
+      && emit_grown (request, to, backing_size, emit, user_data, error))
+    return TRUE;
+  g_prefix_error (error, "%s: ", file->path);
+  return FALSE;
 }
 
 const SnapDriver snap_driver_qcow2 = {

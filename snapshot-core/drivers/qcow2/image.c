@@ -21,6 +21,9 @@
 /* Descriptors of the chain in qemu-nbd; 3 is its listening socket. */
 #define FIRST_CHAIN_FD 4
 
+/* Sizes of disks are multiples of it, bytes. */
+#define SECTOR 512
+
 typedef struct {
   SnapImage parent;
   Qcow2Volume *volume; /* borrowed: outlives its images */
@@ -99,6 +102,24 @@ get_source (Qcow2Image *self, GError **error)
   return self->source;
 }
 
+/* An encrypted disk is served in whole sectors only. */
+static gboolean
+read_sectors (SnapNbdSource *source, guint64 offset, void *buffer, gsize length,
+              GError **error)
+{
+  guint64 begin = offset & ~(guint64) (SECTOR - 1);
+  guint64 end = (offset + length + SECTOR - 1) & ~(guint64) (SECTOR - 1);
+  g_autofree guint8 *sectors = NULL;
+
+  if (begin == offset && end == offset + length)
+    return snap_nbd_source_read (source, offset, buffer, length, error);
+  sectors = g_malloc (end - begin);
+  if (!snap_nbd_source_read (source, begin, sectors, end - begin, error))
+    return FALSE;
+  memcpy (buffer, sectors + (offset - begin), length);
+  return TRUE;
+}
+
 /*
  * qemu-nbd gives every snapshot the size of the image today.  What lies past
  * that in a snapshot that was larger cannot be had from it, and zeroes would
@@ -114,14 +135,14 @@ read_source (Qcow2Image *self, guint64 offset, void *buffer, gsize length,
   if (source == NULL)
     return FALSE;
   size = snap_nbd_source_size (source);
-  if (offset > size || length > size - offset)
-    return snap_error_set (
-        error, SNAP_ERROR_IO,
-        "%s@%s: the image was shrunk to %" G_GUINT64_FORMAT
-        " bytes since, and what this snapshot holds past that is compressed, "
-        "encrypted or in the backing file",
-        qcow2_volume_file (self->volume)->path, self->point->name, size);
-  return snap_nbd_source_read (source, offset, buffer, length, error);
+  if (offset <= size && length <= size - offset)
+    return read_sectors (source, offset, buffer, length, error);
+  return snap_error_set (
+      error, SNAP_ERROR_IO,
+      "%s@%s: the image was shrunk to %" G_GUINT64_FORMAT
+      " bytes since, and what this snapshot holds past that is compressed, "
+      "encrypted or in the backing file",
+      qcow2_volume_file (self->volume)->path, self->point->name, size);
 }
 
 /* ---- from the image file ---- */

@@ -27,6 +27,7 @@ typedef struct {
   SnapReader *reader;
   SnapQcow2Header *header; /* NULL for a raw file */
   guint64 size;            /* of the disk in it, bytes */
+  gint64 changed_us;       /* mtime, microseconds since the epoch */
 } Qcow2File;
 
 /*

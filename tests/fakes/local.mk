@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Faults that real parts do not produce on demand.
+check_LTLIBRARIES += kill-at-write.la
+kill_at_write_la_SOURCES = %D%/kill-at-write.c
+kill_at_write_la_CFLAGS = -Wall
+kill_at_write_la_LDFLAGS = -module -avoid-version -rpath /nowhere

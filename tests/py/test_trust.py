@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Images whose metadata can no longer prove anything are refused, not guessed:
+each of these gave a diff that missed changes before it was refused."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+from snaplib import tools
+
+
+@pytest.fixture(autouse=True)
+def needs(tmp_path, monkeypatch):
+    tools.require("qemu-img", "qemu-io")
+    monkeypatch.chdir(tmp_path)
+
+
+def nbdsnap(*arguments):
+    return subprocess.run(
+        [str(tools.nbdsnap()), "--state-dir", "state", *map(str, arguments)],
+        capture_output=True, text=True, timeout=60)
+
+
+def write(pattern, offset, length, image="disk.qcow2"):
+    tools.run(["qemu-io", "-f", "qcow2", "-c",
+               f"write -q -P {pattern} {offset} {length}", image])
+
+
+def snapshot(name):
+    tools.run(["qemu-img", "snapshot", "-c", name, "disk.qcow2"])
+
+
+def content(name):
+    tools.run(["qemu-img", "convert", "-O", "raw", "disk.qcow2", name])
+    return pathlib.Path(name).read_bytes()
+
+
+def refused(result, code, word):
+    assert result.returncode == code, (result.returncode, result.stderr)
+    assert len(result.stderr.splitlines()) == 1 and word in result.stderr
+    assert '"complete":true' not in result.stdout
+
+
+def missed(before, after, result):
+    """Bytes that differ and that a diff does not report."""
+    dirty = bytearray(len(after))
+    for extent in json.loads(result.stdout)["extents"]:
+        end = extent["offset"] + extent["length"]
+        dirty[extent["offset"]:end] = b"\1" * extent["length"]
+    return sum(a != b and not d for a, b, d in zip(before, after, dirty))
+
+
+def test_a_revert_that_was_killed_is_never_believed():
+    """`qemu-img snapshot -a` killed half-way lets later writes go through to
+    the snapshot.  At every point: refused, or nothing missed."""
+    shim = tools.BUILD / ".libs" / "kill-at-write.so"
+    outcomes = {"refused": 0, "right": 0}
+    for at in range(1, 100):
+        for name in pathlib.Path(".").glob("*"):
+            if name.is_file():
+                name.unlink()
+        tools.run(["qemu-img", "create", "-q", "-f", "qcow2", "disk.qcow2", "1M"])
+        write(1, 0, "300k")
+        snapshot("one")
+        before = content("before.raw")
+        write(2, 0, "400k")
+        killed = subprocess.run(
+            ["qemu-img", "snapshot", "-a", "one", "disk.qcow2"],
+            env=dict(os.environ, LD_PRELOAD=str(shim), KILL_AT=str(at)),
+            capture_output=True).returncode != 0
+        write(99, "128k", "64k")
+        after = content("after.raw")
+        result = nbdsnap("diff", "--json", "disk.qcow2@one..live")
+        if result.returncode == 0:
+            assert missed(before, after, result) == 0
+            outcomes["right"] += 1
+        else:
+            refused(result, 5, "qemu-img check")
+            refused(nbdsnap("create", "disk.qcow2"), 5, "qemu-img check")
+            outcomes["refused"] += 1
+        if not killed:
+            break
+    assert not killed
+    assert outcomes["refused"] > 3 and outcomes["right"] > 1
+    print(f"TABLE a revert killed at {at - 1} changes: {outcomes}")
+
+
+@pytest.fixture
+def overlay():
+    tools.run(["qemu-img", "create", "-q", "-f", "qcow2", "base.qcow2", "1M"])
+    write(1, 0, "1M", "base.qcow2")
+    tools.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", "base.qcow2",
+               "-F", "qcow2", "disk.qcow2"])
+    write(2, 0, "64k")
+
+
+def test_a_backing_file_that_was_committed_to_makes_older_snapshots_no_base(overlay):
+    snapshot("one")
+    write(3, "512k", "64k")
+    tools.run(["qemu-img", "commit", "-q", "disk.qcow2"])
+    snapshot("two")
+    refused(nbdsnap("diff", "--json", "disk.qcow2@one..two"), 5, "base.qcow2")
+    assert nbdsnap("diff", "--json", "disk.qcow2@two..live").returncode == 0
+
+
+def test_another_backing_file_put_in_place_makes_older_snapshots_no_base(overlay):
+    snapshot("one")
+    tools.run(["qemu-img", "create", "-q", "-f", "qcow2", "other.qcow2", "1M"])
+    write(9, "256k", "64k", "other.qcow2")
+    tools.run(["qemu-img", "rebase", "-u", "-b", "other.qcow2", "-F", "qcow2",
+               "disk.qcow2"])
+    snapshot("two")
+    refused(nbdsnap("diff", "--json", "disk.qcow2@one..two"), 5, "other.qcow2")
+
+
+def test_an_unchanged_backing_file_stays_comparable(overlay):
+    snapshot("one")
+    write(3, "512k", "64k")
+    snapshot("two")
+    result = nbdsnap("diff", "--json", "disk.qcow2@one..two")
+    assert json.loads(result.stdout)["dirty_bytes"] == 65536
