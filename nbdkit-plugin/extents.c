@@ -6,124 +6,186 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
-#include <errno.h>
+#define BLOCK SNAP_EXPORT_BLOCK
 
-/* An answer being made: one extent is kept back while it may still grow. */
+/* Some clients refuse an answer with more, though the protocol has room for
+   one more. */
+#define MAX_EXTENTS (1024 * 1024 - 1)
+
+/*
+ * An answer in the making.  Ranges come in ascending and gapless; they go out
+ * as whole blocks, neighbours with equal flags merged.
+ */
 typedef struct {
   struct nbdkit_extents *extents;
-  gboolean one;
-  gsize n_left; /* how many more nbdkit takes */
-  guint64 offset, length;
-  guint32 type;
-  gboolean failed;
+  guint64 offset, end; /* of the request */
+  guint n_wanted;      /* extents yet to be reported */
+  gboolean failed;     /* nbdkit refused one */
+
+  guint64 at;          /* ranges came in up to here */
+  guint32 block_flags; /* of the block that @at lies inside of */
+
+  guint64 run_start, run_end; /* whole blocks, not yet reported */
+  guint32 run_flags;
 } Answer;
 
-/* nbdkit refuses more in one answer; a shorter answer is legal. */
-#define MAX_EXTENTS (1024 * 1024)
-
-static Answer
-answer_init (const PluginQuery *query, struct nbdkit_extents *extents)
+static gboolean
+wants_more (const Answer *self)
 {
-  return (Answer){ .extents = extents,
-                   .one = query->one,
-                   .n_left = query->one ? 1 : MAX_EXTENTS,
-                   .offset = query->offset };
+  return self->n_wanted > 0 && !self->failed;
+}
+
+/* Report what has been merged, cut to the request. */
+static void
+flush_run (Answer *self)
+{
+  guint64 start = MAX (self->run_start, self->offset);
+  guint64 end = MIN (self->run_end, self->end);
+
+  if (start >= end || !wants_more (self))
+    return;
+  if (nbdkit_add_extent (self->extents, start, end - start, self->run_flags)
+      < 0)
+    self->failed = TRUE;
+  self->n_wanted--;
 }
 
 static void
-answer_flush (Answer *self)
+add_blocks (Answer *self, guint64 end, guint32 flags)
 {
-  if (self->length == 0)
+  if (flags != self->run_flags) {
+    flush_run (self);
+    self->run_start = self->run_end;
+    self->run_flags = flags;
+  }
+  self->run_end = end;
+}
+
+/*
+ * Add [at, end).  Of a block that several ranges share only flags that all of
+ * them have are said: fewer bits mean "read it", which is always right.
+ */
+static void
+add_range (Answer *self, guint64 end, guint32 flags)
+{
+  guint64 whole = end - end % BLOCK;
+
+  if (end <= self->at)
     return;
-  if (nbdkit_add_extent (self->extents, self->offset, self->length, self->type)
-      < 0)
-    self->failed = TRUE;
-  self->offset += self->length;
-  self->length = 0;
-  self->n_left--;
+  if (self->at % BLOCK > 0) {
+    guint64 block_end = self->at - self->at % BLOCK + BLOCK;
+
+    self->block_flags &= flags;
+    self->at = MIN (block_end, end);
+    if (end < block_end)
+      return;
+    add_blocks (self, block_end, self->block_flags);
+  }
+  if (whole > self->at)
+    add_blocks (self, whole, flags);
+  self->block_flags = flags;
+  self->at = end;
 }
 
-/* Append to the end of the answer.  FALSE: it is full. */
-static gboolean
-answer_add (Answer *self, guint64 length, guint32 type)
-{
-  if (self->length > 0 && self->type != type)
-    answer_flush (self);
-  if (self->n_left == 0 || self->failed)
-    return FALSE;
-  self->type = type;
-  self->length += length;
-  return TRUE;
-}
-
-static gboolean
-answer_finish (Answer *self, GError **error)
-{
-  if (self->n_left > 0)
-    answer_flush (self);
-  return !self->failed
-         || snap_error_set (error, SNAP_ERROR_IO, "extents: not accepted");
-}
-
-/* ---- a snapshot ---- */
-
-static gboolean
-add_allocation (const SnapExtent *extent, gpointer user_data, GError **error)
-{
-  guint32 type = 0;
-
-  if ((extent->flags & SNAP_EXTENT_HOLE) != 0)
-    type |= NBDKIT_EXTENT_HOLE;
-  if ((extent->flags & SNAP_EXTENT_ZERO) != 0)
-    type |= NBDKIT_EXTENT_ZERO;
-  return answer_add (user_data, extent->length, type);
-}
-
-gboolean
-plugin_extents_allocation (SnapExport *handle, const PluginQuery *query,
-                           struct nbdkit_extents *extents, GError **error)
-{
-  Answer answer = answer_init (query, extents);
-
-  return snap_export_allocation (handle, query->offset, query->length,
-                                 add_allocation, &answer, error)
-         && answer_finish (&answer, error);
-}
-
-/* ---- what changed ---- */
-
-#define CLEAN NBDKIT_EXTENT_HOLE
+/* ---- what is to be said ---- */
 
 static guint32
-dirty_type (const SnapExtent *extent)
+allocation_flags (guint32 flags)
 {
-  return (extent->flags & SNAP_EXTENT_ZERO) != 0 ? NBDKIT_EXTENT_ZERO : 0;
+  return (flags & SNAP_EXTENT_HOLE ? NBDKIT_EXTENT_HOLE : 0)
+         | (flags & SNAP_EXTENT_ZERO ? NBDKIT_EXTENT_ZERO : 0);
 }
 
-gboolean
-plugin_extents_dirty (SnapExport *handle, const PluginQuery *query,
-                      struct nbdkit_extents *extents, GError **error)
+static guint32
+dirty_flags (guint32 flags)
 {
-  const SnapExtents *dirty = snap_export_dirty (handle, error);
-  Answer answer = answer_init (query, extents);
-  guint64 at = query->offset;
-  guint64 end = query->offset + query->length;
-  gboolean wanted = TRUE;
+  return flags & SNAP_EXTENT_ZERO ? NBDKIT_EXTENT_ZERO : 0;
+}
+
+/* A SnapExtentFunc; FALSE without an error is "enough". */
+static gboolean
+add_allocation (const SnapExtent *extent, gpointer answer, GError **error)
+{
+  add_range (answer, extent->offset + extent->length,
+             allocation_flags (extent->flags));
+  return wants_more (answer);
+}
+
+static gboolean
+answer_allocation (Answer *self, SnapExport *export, guint64 end,
+                   GError **error)
+{
+  return snap_export_allocation (export, self->at, end - self->at,
+                                 add_allocation, self, error);
+}
+
+/*
+ * The padding is said to be data, neither clean nor zero: where the base was
+ * larger, it holds other bytes there.
+ */
+static gboolean
+answer_dirty (Answer *self, SnapExport *export, guint64 end, GError **error)
+{
+  const SnapExtents *dirty = snap_export_dirty (export, error);
+  gsize n;
 
   if (dirty == NULL)
     return FALSE;
-  for (gsize i = snap_extents_find (dirty, at);
-       wanted && at < end && i < snap_extents_n (dirty); i++) {
+  n = snap_extents_n (dirty);
+  for (gsize i = snap_extents_find (dirty, self->at);
+       i < n && self->at < end && wants_more (self); i++) {
     const SnapExtent *extent = snap_extents_at (dirty, i);
-    guint64 begin = CLAMP (extent->offset, at, end);
-    guint64 stop = MIN (extent->offset + extent->length, end);
 
-    wanted = begin == at || answer_add (&answer, begin - at, CLEAN);
-    if (wanted && begin < stop)
-      wanted = answer_add (&answer, stop - begin, dirty_type (extent));
-    at = MAX (begin, stop);
+    add_range (self, MIN (extent->offset, end), NBDKIT_EXTENT_HOLE);
+    add_range (self, MIN (extent->offset + extent->length, end),
+               dirty_flags (extent->flags));
   }
-  if (wanted && at < end)
-    answer_add (&answer, end - at, CLEAN);
-  return answer_finish (&answer, error);
+  if (wants_more (self)) {
+    add_range (self, MIN (snap_export_image_size (export), end),
+               NBDKIT_EXTENT_HOLE);
+    add_range (self, end, 0);
+  }
+  return TRUE;
+}
+
+/* ---- the answer ---- */
+
+/* The request, grown outward to whole blocks, of which the export consists. */
+static void
+answer_init (Answer *self, struct nbdkit_extents *extents, guint64 offset,
+             guint64 length, gboolean one)
+{
+  guint64 start = offset - offset % BLOCK;
+
+  *self = (Answer){
+    .extents = extents,
+    .offset = offset,
+    .end = offset + length,
+    .n_wanted = one ? 1 : MAX_EXTENTS,
+    .at = start,
+    .run_start = start,
+    .run_end = start,
+  };
+}
+
+gboolean
+plugin_extents (SnapExport *export, guint64 offset, guint64 length,
+                gboolean one, struct nbdkit_extents *extents, GError **error)
+{
+  guint64 past = (offset + length) % BLOCK;
+  guint64 end = offset + length + (past > 0 ? BLOCK - past : 0);
+  Answer answer;
+  gboolean known;
+
+  answer_init (&answer, extents, offset, length, one);
+  known = snap_export_is_range (export)
+              ? answer_dirty (&answer, export, end, error)
+              : answer_allocation (&answer, export, end, error);
+  if (!known)
+    return FALSE;
+  flush_run (&answer);
+  if (!answer.failed)
+    return TRUE;
+  return snap_error_set (error, SNAP_ERROR_IO, "%s: nbdkit refused an extent",
+                         snap_export_description (export));
 }

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What our extents become in base:allocation, the one context that nbdkit can
- * offer.
+ * Block status: from the core's extents to what base:allocation says.
  *
- *   of a snapshot              data 0, hole that reads as zeroes 3
- *   of what changed since BASE clean 1, dirty 0, dirty and known zero 2
+ *   SNAP        data 0; holes that read as zeroes HOLE|ZERO
+ *   BASE..SNAP  clean HOLE; dirty 0; dirty and known zero ZERO
  *
- * A clean range is a hole that is not zero: its data is there to read, and no
- * client may take it for zeroes.  The zero bit never stands on a clean range.
+ * A clean range reads as its real data and never has the ZERO bit: a client
+ * would write zeroes over what the base holds there.
  */
 #ifndef NBDKIT_PLUGIN_EXTENTS_H
 #define NBDKIT_PLUGIN_EXTENTS_H
@@ -16,20 +15,15 @@
 
 struct nbdkit_extents;
 
-typedef struct {
-  guint64 offset, length; /* bytes, inside the export's size */
-  gboolean one;           /* the client wants a single extent */
-} PluginQuery;
-
 /*
- * Answer a query for a snapshot, or for a range export.  Extents never leave
- * [offset, offset + length): nbdkit up to 1.44 stops on one that does.
+ * Report [offset, offset + length), inside the export, never more: nbdkit
+ * would abort on a range longer than the request.  With @one, stop after the
+ * first.  Time is O(log n) in the changes of the export plus what is reported.
+ *
+ * Errors: why the diff could not be made, IO.
  */
-gboolean plugin_extents_allocation (SnapExport *handle,
-                                    const PluginQuery *query,
-                                    struct nbdkit_extents *answer,
-                                    GError **error);
-gboolean plugin_extents_dirty (SnapExport *handle, const PluginQuery *query,
-                               struct nbdkit_extents *answer, GError **error);
+gboolean plugin_extents (SnapExport *export, guint64 offset, guint64 length,
+                         gboolean one, struct nbdkit_extents *extents,
+                         GError **error);
 
 #endif

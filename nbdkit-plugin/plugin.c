@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * nbdkit-snapshot-plugin: nbdkit's callbacks over service/export.
+ * nbdkit-snapshot-plugin: snapshots, and what changed between them, over NBD.
  *
- * Exports are resolved before nbdkit forks and never change afterwards; what
- * needs a process of its own starts at the first read that needs it.
+ * A thin front end of service/export.  Read-only, because it has no pwrite.
  */
 #include "config.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
-
-#include <stdio.h>
 
 #include "nbdkit-plugin/arguments.h"
 #include "nbdkit-plugin/extents.h"
@@ -19,229 +19,272 @@
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
-/* What a client should prefer to ask for at once, bytes. */
-#define PREFERRED_BLOCK (64 * 1024)
+/* What clients should ask for, and the most they may, bytes. */
+#define PREFERRED_BLOCK (256 * 1024)
 #define MAXIMUM_BLOCK (32 * 1024 * 1024)
 
-/* Completion takes the keys from the lines that start with one and "=". */
-#define CONFIG_HELP                                                         \
-  "[volume=]REFERENCE   (required) A volume, VOLUME@SNAP or VOLUME@A..B;\n" \
-  "volume=REFERENCE     may be given several times.\n"                      \
-  "LABEL=REFERENCE      The same, with its exports called LABEL@….\n"     \
-  "state-dir=DIRECTORY  Where holds are kept, as for nbdsnap(1).\n"         \
-  "secret=FILE          The file with the key of an encrypted image."
+/* The longest string of the protocol, bytes. */
+#define MAX_STRING 4096
 
+/* nbdkit's callbacks carry no pointer of ours; one server, one set of these.
+   Nothing here changes after get_ready. */
 static PluginArguments arguments;
 static SnapRegistry *registry;
 static SnapState *state;
 static SnapExports *exports;
 
-/* ---- configuration ---- */
-
-static int
-snapshot_config (const char *key, const char *value)
-{
-  g_autoptr (GError) error = NULL;
-
-  return plugin_arguments_take (&arguments, key, value, &error)
-             ? 0
-             : plugin_fail (error);
-}
-
-static int
-snapshot_config_complete (void)
-{
-  g_autoptr (GError) error = NULL;
-
-  return plugin_arguments_complete (&arguments, &error) ? 0
-                                                        : plugin_fail (error);
-}
+/* ---- start and end ---- */
 
 static void
-snapshot_load (void)
+plugin_load (void)
 {
   plugin_arguments_init (&arguments);
+  registry = snap_registry_new ();
+}
+
+static int
+plugin_config (const char *key, const char *value)
+{
+  g_autoptr (GError) error = NULL;
+
+  if (!plugin_arguments_take (&arguments, key, value, &error))
+    return plugin_fail (error);
+  return 0;
+}
+
+static int
+plugin_config_complete (void)
+{
+  g_autoptr (GError) error = NULL;
+
+  if (!plugin_arguments_complete (&arguments, &error))
+    return plugin_fail (error);
+  return 0;
 }
 
 static void
-snapshot_unload (void)
+print_driver (const SnapDriver *driver)
+{
+  g_autofree const char **capabilities = snap_driver_capabilities (driver);
+  g_autofree char *joined = g_strjoinv (",", (char **) capabilities);
+
+  printf ("snapshot_driver_%s=%s\n", driver->name, joined);
+}
+
+static void
+plugin_dump (void)
+{
+  printf ("snapshot_version=%s\n", PACKAGE_VERSION);
+  for (gsize i = 0; i < snap_registry_n (registry); i++)
+    print_driver (snap_registry_at (registry, i));
+}
+
+/* Fix what every export name means, while still in the foreground and with
+   the privileges that nbdkit was started with. */
+static int
+plugin_get_ready (void)
+{
+  const SnapOpenOptions options = {
+    .mode = SNAP_OPEN_READ,
+    .secret_file = arguments.secret_file,
+  };
+  g_autoptr (GError) error = NULL;
+
+  for (const char *const *complaint = snap_registry_complaints (registry);
+       *complaint != NULL; complaint++)
+    nbdkit_debug ("%s", *complaint);
+
+  state = snap_state_new (arguments.state_dir);
+  exports = snap_exports_resolve (
+      registry, state, (const SnapExportSource *) arguments.sources->data,
+      arguments.sources->len, &options, &error);
+  if (exports == NULL)
+    return plugin_fail (error);
+  return 0;
+}
+
+/* After the last connection is closed: let go of what was held. */
+static void
+plugin_cleanup (void)
 {
   g_clear_pointer (&exports, snap_exports_free);
+}
+
+static void
+plugin_unload (void)
+{
+  plugin_cleanup ();
   g_clear_pointer (&state, snap_state_free);
   g_clear_pointer (&registry, snap_registry_free);
   plugin_arguments_clear (&arguments);
 }
 
-static void
-snapshot_dump_plugin (void)
-{
-  g_autoptr (SnapRegistry) drivers = snap_registry_new ();
+/* ---- export names ---- */
 
-  printf ("nbdsnap_drivers=");
-  for (gsize i = 0; i < snap_registry_n (drivers); i++)
-    printf ("%s%s", i > 0 ? " " : "", snap_registry_at (drivers, i)->name);
-  printf ("\n");
-}
-
-/* ---- exports ---- */
-
-static int
-snapshot_get_ready (void)
-{
-  const SnapOpenOptions options = { .mode = SNAP_OPEN_READ,
-                                    .secret_file = arguments.secret_file };
-  g_autoptr (GError) error = NULL;
-
-  registry = snap_registry_new ();
-  state = snap_state_new (arguments.state_dir);
-  exports = snap_exports_resolve (
-      registry, state, (const SnapExportSource *) arguments.sources->data,
-      arguments.sources->len, &options, &error);
-  return exports != NULL ? 0 : plugin_fail (error);
-}
-
+/* A name that the protocol cannot carry cannot be asked for either; one such
+   must not take the others along. */
 static gboolean
-add_export (const char *name, const char *description, gpointer user_data)
+list_one (const char *name, const char *description, gpointer list)
 {
-  return nbdkit_add_export (user_data, name, description) == 0;
+  if (strlen (name) > MAX_STRING)
+    return TRUE;
+  if (strlen (description) > MAX_STRING)
+    description = NULL;
+  return nbdkit_add_export (list, name, description) == 0;
 }
 
 static int
-snapshot_list_exports (int readonly, int is_tls, struct nbdkit_exports *answer)
+plugin_list_exports (int readonly, int is_tls, struct nbdkit_exports *list)
 {
-  snap_exports_list (exports, add_export, answer);
+  snap_exports_list (exports, list_one, list);
   return 0;
 }
 
 static const char *
-snapshot_default_export (int readonly, int is_tls)
+plugin_default_export (int readonly, int is_tls)
 {
   return snap_exports_default (exports);
 }
 
+/* ---- connections ---- */
+
 static void *
-snapshot_open (int readonly)
+plugin_open (int readonly)
 {
   g_autoptr (GError) error = NULL;
-  SnapExport *handle =
+  SnapExport *export =
       snap_export_open (exports, nbdkit_export_name (), &error);
 
-  if (handle == NULL)
+  if (export == NULL)
     plugin_fail (error);
-  return handle;
+  return export;
 }
 
 static void
-snapshot_close (void *handle)
+plugin_close (void *handle)
 {
   snap_export_close (handle);
 }
 
 static const char *
-snapshot_export_description (void *handle)
+plugin_export_description (void *handle)
 {
-  return nbdkit_strdup_intern (snap_export_description (handle));
+  const char *description = snap_export_description (handle);
+
+  return strlen (description) <= MAX_STRING ? description : NULL;
 }
 
 static int64_t
-snapshot_get_size (void *handle)
+plugin_get_size (void *handle)
 {
   return snap_export_size (handle);
 }
 
 static int
-snapshot_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
-                     uint32_t *maximum)
+plugin_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
+                   uint32_t *maximum)
 {
-  *minimum = 1;
+  *minimum = SNAP_EXPORT_BLOCK;
   *preferred = PREFERRED_BLOCK;
   *maximum = MAXIMUM_BLOCK;
   return 0;
 }
 
-/* Yes to "is it so" where the question is about immutable data. */
 static int
-snapshot_yes (void *handle)
+plugin_is_rotational (void *handle)
+{
+  return 0;
+}
+
+/* What is served never changes, so that connections always agree. */
+static int
+plugin_can_multi_conn (void *handle)
 {
   return 1;
 }
 
 static int
-snapshot_no (void *handle)
+plugin_can_extents (void *handle)
 {
-  return 0;
+  return 1;
 }
 
 static int
-snapshot_can_cache (void *handle)
+plugin_can_cache (void *handle)
 {
   return NBDKIT_CACHE_NATIVE;
 }
 
-/* ---- data ---- */
+/* ---- requests ---- */
 
 static int
-snapshot_pread (void *handle, void *buffer, uint32_t count, uint64_t offset,
-                uint32_t flags)
+plugin_pread (void *handle, void *buffer, uint32_t count, uint64_t offset,
+              uint32_t flags)
 {
   g_autoptr (GError) error = NULL;
 
-  return snap_export_read (handle, offset, buffer, count, &error)
-             ? 0
-             : plugin_fail (error);
+  if (!snap_export_read (handle, offset, buffer, count, &error))
+    return plugin_fail (error);
+  return 0;
 }
 
 static int
-snapshot_cache (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+plugin_answer_extents (void *handle, uint32_t count, uint64_t offset,
+                       uint32_t flags, struct nbdkit_extents *list)
+{
+  gboolean one = (flags & NBDKIT_FLAG_REQ_ONE) != 0;
+  g_autoptr (GError) error = NULL;
+
+  if (!plugin_extents (handle, offset, count, one, list, &error))
+    return plugin_fail (error);
+  return 0;
+}
+
+static int
+plugin_cache (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
   snap_export_prefetch (handle, offset, count);
   return 0;
 }
 
-static int
-snapshot_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
-                  struct nbdkit_extents *answer)
-{
-  const PluginQuery query = { .offset = offset,
-                              .length = count,
-                              .one = (flags & NBDKIT_FLAG_REQ_ONE) != 0 };
-  g_autoptr (GError) error = NULL;
-  gboolean ok =
-      snap_export_is_range (handle)
-          ? plugin_extents_dirty (handle, &query, answer, &error)
-          : plugin_extents_allocation (handle, &query, answer, &error);
-
-  return ok ? 0 : plugin_fail (error);
-}
-
 static struct nbdkit_plugin plugin = {
   .name = "snapshot",
-  .longname = "nbdsnap snapshot plugin",
+  .longname = "nbdkit snapshot plugin",
   .version = PACKAGE_VERSION,
-  .description = "Snapshots of volumes, read-only, and what changed since "
-                 "earlier ones",
-  .load = snapshot_load,
-  .unload = snapshot_unload,
-  .config = snapshot_config,
-  .config_complete = snapshot_config_complete,
-  .config_help = CONFIG_HELP,
+  .description = "Serve snapshots of volumes, and what changed between them",
+
+  .load = plugin_load,
+  .unload = plugin_unload,
   .magic_config_key = PLUGIN_MAGIC_KEY,
-  .dump_plugin = snapshot_dump_plugin,
-  .get_ready = snapshot_get_ready,
-  .list_exports = snapshot_list_exports,
-  .default_export = snapshot_default_export,
-  .open = snapshot_open,
-  .close = snapshot_close,
-  .export_description = snapshot_export_description,
-  .get_size = snapshot_get_size,
-  .block_size = snapshot_block_size,
-  .is_rotational = snapshot_no,
-  .can_multi_conn = snapshot_yes,
-  .can_extents = snapshot_yes,
-  .can_cache = snapshot_can_cache,
-  .pread = snapshot_pread,
-  .cache = snapshot_cache,
-  .extents = snapshot_extents,
+  .config = plugin_config,
+  .config_complete = plugin_config_complete,
+  .config_help = "volume=REF         (required) A volume, VOLUME@SNAP or "
+                 "VOLUME@BASE..SNAP;\n"
+                 "                   may be repeated, and the \"volume=\" may "
+                 "be left out.\n"
+                 "LABEL=REF          The same, called LABEL in export names.\n"
+                 "state-dir=DIR      Where holds and the journal are kept.\n"
+                 "secret=FILE        File with the key of an encrypted image.",
+  .dump_plugin = plugin_dump,
+  .get_ready = plugin_get_ready,
+  .cleanup = plugin_cleanup,
+
+  .list_exports = plugin_list_exports,
+  .default_export = plugin_default_export,
+
+  .open = plugin_open,
+  .close = plugin_close,
+  .export_description = plugin_export_description,
+  .get_size = plugin_get_size,
+  .block_size = plugin_block_size,
+  .is_rotational = plugin_is_rotational,
+  .can_multi_conn = plugin_can_multi_conn,
+  .can_extents = plugin_can_extents,
+  .can_cache = plugin_can_cache,
+
+  .pread = plugin_pread,
+  .extents = plugin_answer_extents,
+  .cache = plugin_cache,
   .errno_is_preserved = 1,
 };
 

@@ -92,7 +92,7 @@ snap_bytes_align (SnapBytes *self, const guint8 *start, gsize alignment)
 
   g_return_if_fail (alignment > 0);
 
-  past = (gsize)(self->at - start) % alignment;
+  past = (gsize) (self->at - start) % alignment;
   if (past > 0)
     snap_bytes_take (self, alignment - past);
 }

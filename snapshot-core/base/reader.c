@@ -66,7 +66,7 @@ static gboolean
 memory_read_at (SnapReader *reader, guint64 offset, void *buffer, gsize length,
                 GError **error)
 {
-  MemoryReader *self = (MemoryReader *)reader;
+  MemoryReader *self = (MemoryReader *) reader;
   const guint8 *data = g_bytes_get_data (self->bytes, NULL);
 
   memcpy (buffer, data + offset, length);
@@ -76,7 +76,7 @@ memory_read_at (SnapReader *reader, guint64 offset, void *buffer, gsize length,
 static void
 memory_free (SnapReader *reader)
 {
-  MemoryReader *self = (MemoryReader *)reader;
+  MemoryReader *self = (MemoryReader *) reader;
 
   g_bytes_unref (self->bytes);
   g_free (self);
@@ -110,7 +110,7 @@ static gboolean
 faulty_read_at (SnapReader *reader, guint64 offset, void *buffer, gsize length,
                 GError **error)
 {
-  FaultyReader *self = (FaultyReader *)reader;
+  FaultyReader *self = (FaultyReader *) reader;
 
   if (self->bad_offset >= offset && self->bad_offset - offset < length)
     return snap_error_set (error, SNAP_ERROR_IO,

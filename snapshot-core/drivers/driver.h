@@ -106,6 +106,7 @@ typedef enum {
 typedef struct {
   SnapOpenMode mode;
   const char *secret_file; /* a file with the key of an encrypted image */
+  gboolean force; /* go on where a driver finds that it would take long */
 } SnapOpenOptions;
 
 /* Embedded first in a driver's own struct; the driver sets all but the

@@ -2,11 +2,27 @@
 noinst_LTLIBRARIES += libsnap-drivers.la
 libsnap_drivers_la_SOURCES = \
 	%D%/driver.h %D%/point.c %D%/builtin.h \
+	%D%/native-name.c %D%/native-name.h \
+	%D%/plain-image.c %D%/plain-image.h \
+	%D%/record.c %D%/record.h \
+	%D%/btrfs/btrfs.h \
+	%D%/btrfs/compare.c \
+	%D%/btrfs/create.c \
+	%D%/btrfs/driver.c \
+	%D%/btrfs/live.c \
+	%D%/btrfs/snapshot.c \
+	%D%/btrfs/tree-map.c \
+	%D%/btrfs/volume.c \
 	%D%/qcow2/chain.c \
 	%D%/qcow2/create.c \
 	%D%/qcow2/driver.c \
 	%D%/qcow2/image.c \
 	%D%/qcow2/name.c \
 	%D%/qcow2/point.c \
-	%D%/qcow2/qcow2.h
+	%D%/qcow2/qcow2.h \
+	%D%/reflink/compare.c \
+	%D%/reflink/create.c \
+	%D%/reflink/driver.c \
+	%D%/reflink/reflink.h \
+	%D%/reflink/shelf.c
 libsnap_drivers_la_LIBADD = $(JSON_GLIB_LIBS)

@@ -26,6 +26,7 @@ typedef enum {
 /* One file, and the extent at or after the point that was reached. */
 typedef struct {
   SnapFiemap *map;
+  guint64 size; /* from here on nothing is said */
   SnapFiemapExtent extent;
   gboolean more; /* the extent is one */
 } Side;
@@ -68,9 +69,11 @@ side_advance (Side *side, guint64 offset, GError **error)
 }
 
 static gboolean
-side_init (Side *side, SnapFiemap *map, guint64 offset, GError **error)
+side_init (Side *side, SnapFiemap *map, guint64 size, guint64 offset,
+           GError **error)
 {
   side->map = map;
+  side->size = size;
   side->extent = (SnapFiemapExtent){ 0 };
   side->more = TRUE;
   return side_advance (side, offset, error);
@@ -79,6 +82,8 @@ side_init (Side *side, SnapFiemap *map, guint64 offset, GError **error)
 static Kind
 side_kind (const Side *side, guint64 offset)
 {
+  if (offset >= side->size)
+    return DOUBTFUL;
   if (!side->more || side->extent.logical > offset)
     return ZEROES;
   if ((side->extent.flags & ~HARMLESS_FLAGS) != 0)
@@ -96,6 +101,8 @@ side_place (const Side *side, guint64 offset)
 static guint64
 side_next_edge (const Side *side, guint64 offset, guint64 end)
 {
+  if (offset < side->size)
+    end = MIN (end, side->size);
   if (!side->more)
     return end;
   if (side->extent.logical > offset)
@@ -124,16 +131,16 @@ snap_fiemap_free (SnapFiemap *self)
 }
 
 gboolean
-snap_fiemap_compare (SnapFiemap *from_map, SnapFiemap *to_map, guint64 offset,
-                     guint64 length, SnapExtentFunc emit, gpointer user_data,
-                     GError **error)
+snap_fiemap_compare (SnapFiemap *from_map, guint64 from_size,
+                     SnapFiemap *to_map, guint64 offset, guint64 length,
+                     SnapExtentFunc emit, gpointer user_data, GError **error)
 {
   guint64 end = offset + length;
   Side from;
   Side to;
 
-  if (!side_init (&from, from_map, offset, error)
-      || !side_init (&to, to_map, offset, error))
+  if (!side_init (&from, from_map, from_size, offset, error)
+      || !side_init (&to, to_map, G_MAXUINT64, offset, error))
     return FALSE;
   while (offset < end) {
     guint64 edge

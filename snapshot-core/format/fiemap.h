@@ -42,8 +42,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapFiemap, snap_fiemap_free)
 
 /*
  * Emit what differs in [offset, offset + length): flags DIRTY, and ZERO where
- * @to is a hole or allocated but unwritten.  Memory does not depend on the
- * number of extents.
+ * @to is a hole or allocated but unwritten.  From @from_size on everything
+ * differs.  Memory does not depend on the number of extents.
  *
  * Sound only if, from before both maps were asked for, nothing has written to
  * either file and both are there: what keeps the kernel from giving a place
@@ -52,8 +52,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapFiemap, snap_fiemap_free)
  * Errors: CORRUPT (extents overlap, go backwards or wrap), those of the maps,
  * and what @emit sets.
  */
-gboolean snap_fiemap_compare (SnapFiemap *from, SnapFiemap *to, guint64 offset,
-                              guint64 length, SnapExtentFunc emit,
-                              gpointer user_data, GError **error);
+gboolean snap_fiemap_compare (SnapFiemap *from, guint64 from_size,
+                              SnapFiemap *to, guint64 offset, guint64 length,
+                              SnapExtentFunc emit, gpointer user_data,
+                              GError **error);
 
 #endif

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 noinst_LTLIBRARIES += libsnap-format.la
 libsnap_format_la_SOURCES = \
+	%D%/btrfs-diff.c %D%/btrfs-diff.h \
+	%D%/btrfs-item.c %D%/btrfs-item.h \
+	%D%/btrfs-map.c %D%/btrfs-map.h \
+	%D%/fiemap.c %D%/fiemap.h \
 	%D%/manifest.c %D%/manifest.h \
 	%D%/qcow2-bitmaps.c %D%/qcow2-bitmaps.h \
 	%D%/qcow2-diff.c \

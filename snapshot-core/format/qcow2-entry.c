@@ -9,6 +9,9 @@
 #define ZERO G_GUINT64_CONSTANT (1)
 #define RESERVED (~(COMPRESSED | SNAP_QCOW2_ENTRY_OFFSET | ZERO))
 
+#define SUBCLUSTER_BITS 5
+G_STATIC_ASSERT (1 << SUBCLUSTER_BITS == SNAP_QCOW2_SUBCLUSTERS);
+
 static guint32
 allocated_bits (SnapQcow2Entry entry)
 {
@@ -39,7 +42,7 @@ find_fault (const SnapQcow2Header *header, SnapQcow2Entry entry)
     return NULL;
   if (entry.descriptor & RESERVED)
     return "reserved bits are set";
-  if (offset % header->cluster_size != 0)
+  if (offset & (header->cluster_size - 1))
     return "unaligned cluster";
   if ((entry.descriptor & ZERO) && header->version < 3)
     return "zero flag in a version 2 image";
@@ -118,12 +121,12 @@ snap_qcow2_entry_piece (const SnapQcow2Header *header, SnapQcow2Entry entry,
     return piece;
   }
   if (header->extended_l2) {
-    guint64 granularity = snap_qcow2_granularity (header);
-    guint index = in_cluster / granularity;
+    guint bits = header->cluster_bits - SUBCLUSTER_BITS;
+    guint index = (guint) (in_cluster >> bits);
     guint n = 0;
 
     piece.kind = subcluster_kind (entry, index, &n);
-    piece.length = (index + n) * granularity - in_cluster;
+    piece.length = ((guint64) (index + n) << bits) - in_cluster;
   }
   else {
     piece.kind = cluster_kind (entry);

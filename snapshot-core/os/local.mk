@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 noinst_LTLIBRARIES += libsnap-os.la
 libsnap_os_la_SOURCES = \
+	%D%/beneath.c %D%/beneath.h \
+	%D%/btrfs-ioctl.c %D%/btrfs-ioctl.h \
+	%D%/btrfs-subvolume.c %D%/btrfs-subvolume.h \
 	%D%/child.c %D%/child.h \
 	%D%/command.c %D%/command.h \
 	%D%/deadline.h \
 	%D%/fd.c %D%/fd.h \
+	%D%/fiemap.c %D%/fiemap.h \
 	%D%/file-reader.c %D%/file-reader.h \
 	%D%/image-lock.c %D%/image-lock.h \
 	%D%/keeper.c %D%/keeper.h \
 	%D%/lock-file.c %D%/lock-file.h \
-	%D%/nbd-source.c %D%/nbd-source.h
-libsnap_os_la_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS)
-libsnap_os_la_LIBADD = $(LIBNBD_LIBS)
+	%D%/nbd-source.c %D%/nbd-source.h \
+	%D%/reflink.c %D%/reflink.h \
+	%D%/reserved-directory.c %D%/reserved-directory.h
+libsnap_os_la_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS) $(BTRFSUTIL_CFLAGS)
+libsnap_os_la_LIBADD = $(LIBNBD_LIBS) $(BTRFSUTIL_LIBS)

@@ -16,6 +16,7 @@
 #include "snapshot-core/service/state-text.h"
 
 #define ENTRY_SUFFIX ".json"
+#define LOCK_SUFFIX ".lock"
 
 struct _SnapJournal {
   char *set_id;
@@ -65,10 +66,29 @@ lock_entry (SnapState *state, const char *set_id, GError **error)
 
   self->set_id = g_strdup (set_id);
   self->path = snap_journal_path (state, set_id);
-  self->lock_path = build_path (state, set_id, ".lock");
+  self->lock_path = build_path (state, set_id, LOCK_SUFFIX);
   self->lock_fd =
       snap_lock_file_take (self->lock_path, SNAP_LOCK_EXCLUSIVE, error);
   return self->lock_fd >= 0 ? g_steal_pointer (&self) : NULL;
+}
+
+/* A sweep may get the lock of a file that we have just made, for a moment. */
+static SnapJournal *
+lock_new_entry (SnapState *state, const char *set_id, GError **error)
+{
+  for (int tries = 0; tries < 10; tries++) {
+    g_autoptr (GError) reason = NULL;
+    SnapJournal *self = lock_entry (state, set_id, &reason);
+
+    if (g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_BUSY)) {
+      g_usleep (10000);
+      continue;
+    }
+    if (self == NULL)
+      g_propagate_error (error, g_steal_pointer (&reason));
+    return self;
+  }
+  return lock_entry (state, set_id, error);
 }
 
 SnapJournal *
@@ -83,7 +103,7 @@ snap_journal_begin (SnapState *state, const char *set_id, const char *text,
   }
   if (!snap_state_create (state, error))
     return NULL;
-  self = lock_entry (state, set_id, error);
+  self = lock_new_entry (state, set_id, error);
   if (self == NULL)
     return NULL;
 
@@ -209,4 +229,52 @@ snap_journal_next_orphan (SnapState *state, GHashTable *skip,
       return FALSE;
   }
   return TRUE;
+}
+
+/* ---- what the dead leave beside entries ---- */
+
+/* The entry that a lock file, or a temporary file that was to become an entry,
+   belongs to; NULL for an entry itself and for files that are not ours. */
+static char *
+id_of_leftover (const char *name)
+{
+  g_autofree char *id = g_strndup (name, strcspn (name, "."));
+  const char *rest = name + strlen (id);
+
+  if (!snap_set_id_is_valid (id)
+      || (!g_str_equal (rest, LOCK_SUFFIX)
+          && !g_str_has_prefix (rest, ENTRY_SUFFIX ".")))
+    return NULL;
+  return g_steal_pointer (&id);
+}
+
+/* Both are made by who has the lock: who gets it knows that they are dead. */
+static void
+remove_leftover (SnapState *state, const char *set_id, const char *name)
+{
+  g_autoptr (SnapJournal) self = lock_entry (state, set_id, NULL);
+  g_autofree char *path = build_path (state, name, "");
+
+  if (self == NULL)
+    return;
+  if (!g_str_equal (path, self->lock_path))
+    unlink (path);
+  if (!g_file_test (self->path, G_FILE_TEST_EXISTS))
+    unlink (self->lock_path);
+}
+
+void
+snap_journal_sweep (SnapState *state)
+{
+  g_autofree char *path =
+      g_build_filename (snap_state_directory (state), "journal", NULL);
+  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+  const char *name;
+
+  while (dir != NULL && (name = g_dir_read_name (dir)) != NULL) {
+    g_autofree char *id = id_of_leftover (name);
+
+    if (id != NULL)
+      remove_leftover (state, id, name);
+  }
 }

@@ -16,7 +16,9 @@
   (G_STRUCT_OFFSET (SnapDriver, open_image) + sizeof (gpointer))
 
 static const SnapDriver *const builtins[] = {
+  &snap_driver_btrfs,
   &snap_driver_qcow2,
+  &snap_driver_reflink,
 };
 
 struct _SnapRegistry {

@@ -182,6 +182,7 @@ snap_set_recover (SnapState *state, SnapRegistry *registry, guint *n_finished,
   gboolean more = TRUE;
 
   *n_finished = 0;
+  snap_journal_sweep (state);
   while (more) {
     GError *reason = NULL;
 

@@ -79,6 +79,13 @@ GHashTable *snap_journal_list (SnapState *state, GError **error);
    without an error when the entry is gone. */
 char *snap_journal_peek (SnapState *state, const char *set_id, GError **error);
 
+/*
+ * Remove the lock files and temporary files of makers that died before their
+ * entry was there, or after it was gone.  They mean nothing; what cannot be
+ * removed stays.
+ */
+void snap_journal_sweep (SnapState *state);
+
 /* The path of an entry, for messages; the caller frees. */
 char *snap_journal_path (SnapState *state, const char *set_id);
 

@@ -1,1 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
+# `make bench` prints the table of docs/benchmarks.md.
+EXTRA_DIST += %D%/bench.py %D%/bench_diff.py %D%/bench_status.py \
+	%D%/bench_throughput.py %D%/benchlib.py %D%/make_qcow2.py
+
+EXTRA_PROGRAMS += %D%/measure
+%C%_measure_SOURCES = %D%/measure.c
+
+EXTRA_LTLIBRARIES = %D%/nbdkit-o1-plugin.la
+%C%_nbdkit_o1_plugin_la_SOURCES = %D%/o1-plugin.c
+%C%_nbdkit_o1_plugin_la_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
+# -rpath: a module that is built and never installed.
+%C%_nbdkit_o1_plugin_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared \
+	-rpath /nowhere
+CLEANFILES += %D%/measure %D%/nbdkit-o1-plugin.la
+
+bench: nbdsnap nbdkit-snapshot-plugin.la %D%/measure %D%/nbdkit-o1-plugin.la
+	NBDSNAP_BUILDDIR=$(abs_top_builddir) PYTHONDONTWRITEBYTECODE=1 \
+		$(PYTHON3) $(srcdir)/%D%/bench.py

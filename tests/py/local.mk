@@ -1,10 +1,30 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Tests that drive the built programs as a user would.  `make check` runs the
 # quick ones; `make check-full`, and ./check, run both lists.
-SNAP_PY_QUICK =
-SNAP_PY_FULL =
+SNAP_PY_QUICK = \
+	%D%/test_bad_input.py \
+	%D%/test_plugin_copy.py \
+	%D%/test_plugin_exports.py \
+	%D%/test_plugin_faults.py \
+	%D%/test_plugin_status.py \
+	%D%/test_trust.py
+SNAP_PY_FULL = \
+	%D%/test_kill.py \
+	%D%/test_qcow2_history.py \
+	%D%/test_qcow2_mutants.py
+SNAP_PY_LIBRARY = \
+	%D%/snaplib/__init__.py \
+	%D%/snaplib/coverage.py \
+	%D%/snaplib/disk.py \
+	%D%/snaplib/mutants.py \
+	%D%/snaplib/nbd.py \
+	%D%/snaplib/oracle.py \
+	%D%/snaplib/qcow2_history.py \
+	%D%/snaplib/serving.py \
+	%D%/snaplib/tools.py
 
 TESTS += $(SNAP_PY_QUICK)
 TEST_EXTENSIONS = .py
 PY_LOG_COMPILER = $(SHELL) $(srcdir)/%D%/run-pytest
-EXTRA_DIST += %D%/run-pytest $(SNAP_PY_QUICK) $(SNAP_PY_FULL)
+EXTRA_DIST += %D%/run-pytest $(SNAP_PY_QUICK) $(SNAP_PY_FULL) \
+	$(SNAP_PY_LIBRARY)

@@ -181,6 +181,23 @@ def test_a_server_that_is_killed_leaves_no_child(disk):
     nbd.client("qemu-io", "-f", "qcow2", "-c", "write -q 0 512", disk.path)
 
 
+def test_the_child_ends_with_the_last_connection_that_needs_it(disk):
+    with nbd.Server(disk.path) as server:
+        with server.connect("a") as first:
+            with server.connect("a") as second:
+                second.pread(512, 0)
+                child, = server.children()
+            assert first.pread(512, CLUSTER) == disk.truth["a"][:512]
+            assert server.children() == [child]
+        end = time.monotonic() + 20
+        while server.children() and time.monotonic() < end:
+            time.sleep(0.02)
+        assert server.children() == []
+        # And comes back when it is needed again.
+        with server.connect("a") as handle:
+            assert handle.pread(512, 0) == disk.truth["a"][:512]
+
+
 def test_a_missing_qemu_nbd_fails_only_what_needs_it(disk, tmp_path):
     folder = tmp_path / "bin"
     folder.mkdir()

@@ -107,6 +107,10 @@ SNAP_UNIT_TESTS += %D%/test-contract-memory
 %C%_test_contract_memory_SOURCES = %D%/test-contract-memory.c
 %C%_test_contract_memory_LDADD = $(SNAP_MEMORY_LIBS)
 
+SNAP_UNIT_TESTS += %D%/test-contract-qcow2
+%C%_test_contract_qcow2_SOURCES = %D%/test-contract-qcow2.c
+%C%_test_contract_qcow2_LDADD = $(SNAP_MEMORY_LIBS)
+
 SNAP_UNIT_TESTS += %D%/test-diff
 %C%_test_diff_SOURCES = %D%/test-diff.c
 %C%_test_diff_LDADD = $(SNAP_MEMORY_LIBS)

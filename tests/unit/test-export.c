@@ -74,12 +74,15 @@ test_allocation_has_no_gap (MemoryTest *f, gconstpointer data)
 static void
 test_what_a_driver_leaves_out_is_data (MemoryTest *f, gconstpointer data)
 {
-  g_autoptr (SnapExports) exports = MEMORY_EXPORTS (f, "memory:disk");
-  g_autoptr (SnapExport) export = memory_export_open (exports, "wed");
+  g_autoptr (SnapExports) exports = MEMORY_EXPORTS (f, "memory:disk@live");
+  g_autoptr (SnapExport) export = NULL;
 
+  memory_store_zero ("disk", 3 * MEMORY_BLOCK, MEMORY_BLOCK);
+  export = memory_export_open (exports, "");
   memory_driver_hide_holes (TRUE);
   assert_allocation (export, 0, MEMORY_EXPORT_PADDED,
-                     "0+4096:2 4096+12388:0 16484+412:3 ");
+                     "0+4096:2 4096+8192:0 12288+4096:2 16384+100:0 "
+                     "16484+412:3 ");
   assert_allocation (export, 9000, 100, "9000+100:0 ");
 }
 

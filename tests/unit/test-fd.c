@@ -10,8 +10,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
-#include <string.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "snapshot-core/base/error.h"
@@ -92,29 +93,59 @@ test_stolen_stays_open (Scratch *self, gconstpointer unused)
 }
 
 static gpointer
-drain (gpointer fd)
+read_to_end (gpointer fd)
 {
-  gsize total = 0;
+  GByteArray *all = g_byte_array_new ();
+  guint8 buffer[30000];
   gssize n;
-  char buffer[1000];
 
-  while ((n = read (GPOINTER_TO_INT (fd), buffer, sizeof buffer)) > 0)
-    total += (gsize)n;
-  return GSIZE_TO_POINTER (total);
+  while ((n = read (GPOINTER_TO_INT (fd), buffer, sizeof buffer)) != 0) {
+    g_byte_array_append (all, buffer, (guint) MAX (n, 0));
+    g_usleep (2000);
+  }
+  return all;
 }
 
 static void
+do_nothing (int number)
+{
+}
+
+/* Interrupt what this process waits for, over and over; 0 to stop. */
+static void
+interrupt_each (suseconds_t interval_us)
+{
+  const struct sigaction action = { .sa_handler = do_nothing };
+  const struct itimerval timer = {
+    .it_interval.tv_usec = interval_us,
+    .it_value.tv_usec = interval_us,
+  };
+
+  sigaction (SIGALRM, &action, NULL); /* no SA_RESTART */
+  setitimer (ITIMER_REAL, &timer, NULL);
+}
+
+/* Through a small pipe to a slow reader, under signals: many a write is
+   short or does nothing. */
+static void
 test_write_all_is_all (void)
 {
-  g_autofree char *data = g_malloc0 (1000000);
+  g_autofree guint8 *data = g_malloc (300000);
+  g_autoptr (GByteArray) arrived = NULL;
   GThread *thread;
   int ends[2];
 
+  for (gsize i = 0; i < 300000; i++)
+    data[i] = (guint8) (i * 7 + i / 251);
   g_assert_cmpint (pipe (ends), ==, 0);
-  thread = g_thread_new ("drain", drain, GINT_TO_POINTER (ends[0]));
-  g_assert_true (snap_fd_write_all (ends[1], data, 1000000, NULL));
+  thread = g_thread_new ("read", read_to_end, GINT_TO_POINTER (ends[0]));
+  g_assert_cmpint (fcntl (ends[1], F_SETPIPE_SZ, 65536), >, 0);
+  interrupt_each (1000);
+  g_assert_true (snap_fd_write_all (ends[1], data, 300000, NULL));
+  interrupt_each (0);
   close (ends[1]);
-  g_assert_cmpuint (GPOINTER_TO_SIZE (g_thread_join (thread)), ==, 1000000);
+  arrived = g_thread_join (thread);
+  g_assert_cmpmem (arrived->data, arrived->len, data, 300000);
   close (ends[0]);
 }
 
@@ -361,6 +392,7 @@ test_an_exclusive_lock_is_busy (Scratch *self, gconstpointer unused)
   g_assert_cmpstr (error->message, ==,
                    "disk: in use by another process (exclusive lock on byte "
                    "201)");
+  g_assert_false (is_locked (theirs, 100)); /* nothing stays */
 }
 
 #define add(path, func) \

@@ -154,6 +154,26 @@ test_every_pair_of_kinds (void)
   }
 }
 
+/* A backing file may end inside a cluster: below, it shows; above, nothing. */
+static void
+test_a_backing_file_may_end_in_a_cluster (void)
+{
+  g_auto (Pair) pair = { 0 };
+  g_autoptr (SnapExtents) zeroed = NULL;
+  g_autoptr (SnapExtents) shown = NULL;
+
+  pair_init (&pair, SPAN);
+  qcow2_image_map (pair.image, pair.l1[1], 5, 1, 0);
+  pair_open (&pair);
+  zeroed = diff_range (pair.layer[0], pair.layer[1], 5 * 512 + 100, 0, SPAN);
+  shown = diff_range (pair.layer[1], pair.layer[0], 5 * 512 + 100, 0, SPAN);
+  g_assert_cmpuint (snap_extents_bytes (zeroed, ZEROED), ==, 100);
+  g_assert_cmpuint (snap_extents_end (zeroed), ==, 5 * 512 + 100);
+  g_assert_cmpuint (snap_extents_bytes (shown, DIRTY), ==, 100);
+  g_assert_cmpuint (snap_extents_bytes (shown, ZEROED), ==, 0);
+  g_assert_cmpuint (snap_extents_end (shown), ==, 5 * 512 + 100);
+}
+
 /* ---- against a model ---- */
 
 static gboolean
@@ -420,6 +440,32 @@ test_refuses_broken_entries (void)
   }
 }
 
+/* Below a flag that says "nobody else's", writes go to the shared place. */
+static void
+test_refuses_what_is_shared_and_written_to (void)
+{
+  g_auto (Pair) table = { 0 };
+  g_auto (Pair) cluster = { 0 };
+  guint64 l2;
+
+  pair_init (&table, SPAN);
+  l2 = qcow2_image_map (table.image, table.l1[1], 5, 0x4000, 0) / 512 * 512;
+  qcow2_image_put (table.image, table.image->l1_offset, 8, l2 | COPIED);
+  pair_open (&table);
+  assert_diff_fails (table.layer[0], table.layer[1], SNAP_ERROR_NOT_COMPARABLE);
+  assert_diff_fails (table.layer[1], table.layer[0], SNAP_ERROR_NOT_COMPARABLE);
+
+  pair_init (&cluster, SPAN);
+  qcow2_image_map (cluster.image, cluster.image->l1_offset, 5, 0x4000 | COPIED,
+                   0);
+  qcow2_image_map (cluster.image, cluster.l1[1], 5, 0x4000, 0);
+  pair_open (&cluster);
+  assert_diff_fails (cluster.layer[0], cluster.layer[1],
+                     SNAP_ERROR_NOT_COMPARABLE);
+  assert_diff_fails (cluster.layer[1], cluster.layer[0],
+                     SNAP_ERROR_NOT_COMPARABLE);
+}
+
 static void
 test_passes_read_errors_on (void)
 {
@@ -443,6 +489,8 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/qcow2/diff/every-pair-of-kinds", test_every_pair_of_kinds);
+  g_test_add_func ("/qcow2/diff/a-backing-file-may-end-in-a-cluster",
+                   test_a_backing_file_may_end_in_a_cluster);
   g_test_add_data_func ("/qcow2/diff/agrees-with-a-model", GUINT_TO_POINTER (3),
                         test_agrees_with_a_model);
   g_test_add_data_func ("/qcow2/diff/agrees-with-a-model-version-2",
@@ -466,6 +514,8 @@ main (int argc, char **argv)
                    test_passes_errors_of_the_receiver_on);
   g_test_add_func ("/qcow2/diff/refuses-broken-entries",
                    test_refuses_broken_entries);
+  g_test_add_func ("/qcow2/diff/refuses-what-is-shared-and-written-to",
+                   test_refuses_what_is_shared_and_written_to);
   g_test_add_func ("/qcow2/diff/passes-read-errors-on",
                    test_passes_read_errors_on);
   return g_test_run ();

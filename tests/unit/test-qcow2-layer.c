@@ -3,6 +3,8 @@
 
 #include "snapshot-core/format/qcow2-layer.h"
 
+#include <string.h>
+
 #include "snapshot-core/base/error.h"
 #include "snapshot-core/format/qcow2-l2-cache.h"
 #include "tests/unit/qcow2-model.h"
@@ -421,6 +423,54 @@ test_cache_serves_many_threads (void)
   snap_qcow2_l2_cache_free (cache);
 }
 
+/* A reader that answers when two reads are under way at once. */
+typedef struct {
+  SnapReader base;
+  GMutex lock;
+  GCond cond;
+  guint n_reads;
+} PairingReader;
+
+static gboolean
+read_in_pairs (SnapReader *reader, guint64 offset, void *buffer, gsize length,
+               GError **error)
+{
+  PairingReader *self = (PairingReader *) reader;
+
+  memset (buffer, 7, length);
+  g_mutex_lock (&self->lock);
+  self->n_reads++;
+  g_cond_broadcast (&self->cond);
+  while (self->n_reads < 2)
+    g_cond_wait (&self->cond, &self->lock);
+  g_mutex_unlock (&self->lock);
+  return TRUE;
+}
+
+static gpointer
+get_first_table (gpointer cache)
+{
+  return snap_qcow2_l2_cache_get (cache, 0, NULL);
+}
+
+static void
+test_cache_keeps_one_of_two_reads (void)
+{
+  static const SnapReaderOps ops = { .read_at = read_in_pairs };
+  PairingReader reader = { .base = { &ops, 512 } };
+  SnapQcow2L2Cache *cache = snap_qcow2_l2_cache_new (&reader.base, 512, 4096);
+  GThread *thread = g_thread_new (NULL, get_first_table, cache);
+  g_autoptr (GBytes) one = get_first_table (cache);
+  g_autoptr (GBytes) two = g_thread_join (thread);
+  g_autoptr (GBytes) kept = get_first_table (cache);
+
+  g_assert_cmpuint (reader.n_reads, ==, 2);
+  g_assert_cmpuint (snap_qcow2_l2_cache_n (cache), ==, 1);
+  g_assert_true (kept == one || kept == two);
+  snap_qcow2_l2_cache_free (cache);
+  g_assert_true (g_bytes_equal (one, two));
+}
+
 int
 main (int argc, char **argv)
 {
@@ -455,5 +505,7 @@ main (int argc, char **argv)
                    test_cache_keeps_one_table_at_least);
   g_test_add_func ("/qcow2/layer/cache-serves-many-threads",
                    test_cache_serves_many_threads);
+  g_test_add_func ("/qcow2/layer/cache-keeps-one-of-two-reads",
+                   test_cache_keeps_one_of_two_reads);
   return g_test_run ();
 }

@@ -24,7 +24,7 @@ random_data (gsize length)
   guint8 *data = g_malloc (length);
 
   for (gsize i = 0; i < length; i++)
-    data[i] = (guint8)(i * 7 + i / 251);
+    data[i] = (guint8) (i * 7 + i / 251);
   return data;
 }
 
@@ -48,9 +48,9 @@ static void
 assert_random_reads (SnapReader *reader, const guint8 *data, gsize length)
 {
   for (int round = 0; round < 300; round++) {
-    gsize offset = (gsize)g_test_rand_int_range (0, (gint32)length + 1);
+    gsize offset = (gsize) g_test_rand_int_range (0, (gint32) length + 1);
     gsize most = round % 3 == 0 ? length - offset : MIN (9000, length - offset);
-    gsize n = (gsize)g_test_rand_int_range (0, (gint32)most + 1);
+    gsize n = (gsize) g_test_rand_int_range (0, (gint32) most + 1);
     g_autofree guint8 *buffer = g_malloc (n);
     g_autoptr (GError) error = NULL;
 
@@ -217,7 +217,7 @@ test_errno_chooses_the_code (void)
 
     g_assert_false (
         snap_error_set_errno (&error, cases[i].errnum, "%s", "a%b"));
-    g_assert_error (error, SNAP_ERROR, (int)cases[i].code);
+    g_assert_error (error, SNAP_ERROR, (int) cases[i].code);
     g_assert_cmpstr (error->message, ==, expected);
   }
   g_assert_false (snap_error_set_errno (NULL, EIO, "nobody wants to know"));

@@ -226,6 +226,46 @@ test_other_files_are_no_entries (Fixture *f, gconstpointer data)
   g_assert_cmpuint (g_hash_table_size (ids), ==, 0);
 }
 
+static gboolean
+journal_has (Fixture *f, const char *name)
+{
+  g_autofree char *path =
+      g_build_filename (f->directory, "journal", name, NULL);
+
+  return g_file_test (path, G_FILE_TEST_EXISTS);
+}
+
+static void
+put_into_journal (Fixture *f, const char *name)
+{
+  g_autofree char *path =
+      g_build_filename (f->directory, "journal", name, NULL);
+
+  g_assert_true (g_file_set_contents (path, "x", 1, NULL));
+}
+
+static void
+test_sweeps_up_after_the_dead_alone (Fixture *f, gconstpointer data)
+{
+  SnapJournal *journal = snap_journal_begin (f->state, ID, "text", NULL);
+
+  put_into_journal (f, ID ".json.AbCdEf");
+  put_into_journal (f, OTHER ".json.AbCdEf");
+  put_into_journal (f, OTHER ".lock");
+  put_into_journal (f, "notes.txt");
+  snap_journal_sweep (f->state);
+  g_assert_true (journal_has (f, ID ".json.AbCdEf"));
+  g_assert_false (journal_has (f, OTHER ".json.AbCdEf"));
+  g_assert_false (journal_has (f, OTHER ".lock"));
+  g_assert_true (journal_has (f, "notes.txt"));
+
+  snap_journal_abandon (journal);
+  snap_journal_sweep (f->state);
+  g_assert_false (journal_has (f, ID ".json.AbCdEf"));
+  g_assert_true (journal_has (f, ID ".json"));
+  g_assert_true (journal_has (f, ID ".lock"));
+}
+
 /* ---- manifests ---- */
 
 static void
@@ -280,6 +320,7 @@ main (int argc, char **argv)
   ADD ("a-killed-maker-leaves-an-orphan", test_a_killed_maker_leaves_an_orphan);
   ADD ("orphans-come-once-each", test_orphans_come_once_each);
   ADD ("other-files-are-no-entries", test_other_files_are_no_entries);
+  ADD ("sweeps-up-after-the-dead-alone", test_sweeps_up_after_the_dead_alone);
   ADD ("a-manifest-is-saved-and-removed", test_a_manifest_is_saved_and_removed);
   ADD ("an-id-never-leaves-the-directory",
        test_an_id_never_leaves_the_directory);

@@ -227,7 +227,7 @@ emit_grown (const SnapDiffRequest *request, SnapQcow2Layer *to,
             guint64 backing_size, SnapExtentFunc emit, gpointer user_data,
             GError **error)
 {
-  guint64 end = request->offset + request->length;
+  guint64 end = MIN (request->offset + request->length, request->to->size);
   guint64 at = MAX (request->offset, request->from->size);
   guint64 length;
 

@@ -293,7 +293,8 @@ qcow2_image_file_range (SnapImage *image, guint64 offset, guint64 length,
   SnapQcow2Run run;
   Origin origin;
 
-  if (!find_run (self, offset, length, &run, &origin, NULL)
+  if (offset >= image->size || length == 0
+      || !find_run (self, offset, length, &run, &origin, NULL)
       || origin != FROM_FILE || run.host_offset >= self->file_size)
     return FALSE;
   range->fd = self->fd;

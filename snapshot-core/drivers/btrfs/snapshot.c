@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "snapshot-core/drivers/btrfs/btrfs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "snapshot-core/drivers/native-name.h"
+#include "snapshot-core/os/beneath.h"
+#include "snapshot-core/os/fd.h"
+#include "snapshot-core/os/reserved-directory.h"
+
+#define MEMBER_LENGTH 32
+
+gboolean
+btrfs_reserved_open (const BtrfsVolume *volume, int *fd, GError **error)
+{
+  return snap_reserved_open (volume->top_fd, volume->top, fd, error);
+}
+
+/* ---- member files ---- */
+
+/* A digest: a path may be longer than a name may be. */
+char *
+btrfs_member_new (const char *path)
+{
+  g_autofree char *digest
+      = g_compute_checksum_for_string (G_CHECKSUM_SHA256, path, -1);
+
+  return g_strndup (digest, MEMBER_LENGTH);
+}
+
+char *
+btrfs_member_name (const char *native, const char *member)
+{
+  return g_strconcat (native, ".", member, NULL);
+}
+
+char *
+btrfs_member_parse (const char *name)
+{
+  const char *dot = strrchr (name, '.');
+  g_autofree char *native = dot != NULL ? g_strndup (name, dot - name) : NULL;
+  g_autofree char *part = NULL;
+  g_autofree char *set_id = NULL;
+
+  if (native == NULL || strlen (dot + 1) != MEMBER_LENGTH
+      || strspn (dot + 1, "0123456789abcdef") != MEMBER_LENGTH
+      || !snap_native_name_parse (native, &part, &set_id))
+    return NULL;
+  return g_steal_pointer (&native);
+}
+
+static gboolean
+is_member (int reserved_fd, const char *native, const char *member)
+{
+  g_autofree char *name = btrfs_member_name (native, member);
+  struct stat st;
+
+  return fstatat (reserved_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0
+         && S_ISREG (st.st_mode);
+}
+
+/* ---- snapshots ---- */
+
+/* What a snapshot holds in the place of a subvolume is an empty directory
+   with another inode number. */
+static gboolean
+is_top (int fd)
+{
+  struct stat st;
+
+  return fstat (fd, &st) == 0 && st.st_ino == SNAP_BTRFS_TOP_INODE;
+}
+
+int
+btrfs_snapshot_open (const BtrfsVolume *volume, int reserved_fd,
+                     const char *native, SnapBtrfsSubvolume *subvolume)
+{
+  snap_autofd int fd
+      = openat (reserved_fd, native,
+                O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+  if (fd >= 0 && is_top (fd) && snap_btrfs_subvolume_read (fd, subvolume, NULL)
+      && subvolume->read_only
+      && memcmp (subvolume->parent_uuid, volume->subvolume.uuid,
+                 SNAP_BTRFS_UUID_LENGTH)
+             == 0)
+    return snap_fd_steal (&fd);
+  errno = ENOENT;
+  return -1;
+}
+
+/* ---- points ---- */
+
+/* One that was written to after its cut is another point; the transaction
+   says so and cannot be set back. */
+static char *
+format_identity (const SnapBtrfsSubvolume *subvolume)
+{
+  g_autofree char *uuid = snap_btrfs_uuid_format (subvolume->uuid);
+
+  if (!snap_btrfs_subvolume_was_changed (subvolume))
+    return g_steal_pointer (&uuid);
+  return g_strdup_printf ("%s+%" G_GUINT64_FORMAT, uuid, subvolume->changed);
+}
+
+/* NULL if @native is no snapshot, or the file is not in it. */
+static SnapPoint *
+point_new (const BtrfsVolume *volume, int reserved_fd, const char *native)
+{
+  SnapBtrfsSubvolume subvolume;
+  snap_autofd int top
+      = btrfs_snapshot_open (volume, reserved_fd, native, &subvolume);
+  snap_autofd int fd = top >= 0 ? snap_open_beneath (top, volume->path) : -1;
+  g_autofree char *name = NULL;
+  g_autofree char *set_id = NULL;
+  gboolean ours;
+  SnapPoint *point;
+  struct stat st;
+
+  if (fd < 0 || fstat (fd, &st) < 0)
+    return NULL;
+  ours = snap_native_name_parse (native, &name, &set_id)
+         && is_member (reserved_fd, native, volume->member);
+  point = snap_point_new (SNAP_POINT_SNAPSHOT, name != NULL ? name : native);
+  point->ours = ours;
+  point->set_id = g_steal_pointer (&set_id);
+  point->id = format_identity (&subvolume);
+  point->handle = g_strdup (native);
+  point->size = st.st_size;
+  point->time_us = subvolume.time_us;
+  return point;
+}
+
+GPtrArray *
+btrfs_points (const BtrfsVolume *volume, GError **error)
+{
+  g_autoptr (GPtrArray) points
+      = g_ptr_array_new_with_free_func ((GDestroyNotify) snap_point_free);
+  g_autoptr (GPtrArray) names = NULL;
+  snap_autofd int reserved = -1;
+
+  if (!btrfs_reserved_open (volume, &reserved, error))
+    return NULL;
+  if (reserved < 0)
+    return g_steal_pointer (&points);
+  names = snap_directory_list (reserved, volume->top, error);
+  if (names == NULL)
+    return NULL;
+  for (guint i = 0; i < names->len; i++) {
+    const char *native = g_ptr_array_index (names, i);
+    SnapPoint *point
+        = native[0] != '.' ? point_new (volume, reserved, native) : NULL;
+
+    if (point != NULL)
+      g_ptr_array_add (points, point);
+  }
+  return g_steal_pointer (&points);
+}
+
+void
+btrfs_side_clear (BtrfsSide *self)
+{
+  snap_fd_clear (&self->fd);
+}
+
+gboolean
+btrfs_point_open (const BtrfsVolume *volume, const SnapPoint *point,
+                  BtrfsSide *side, GError **error)
+{
+  snap_autofd int reserved = -1;
+  snap_autofd int top = -1;
+  g_autofree char *identity = NULL;
+
+  side->fd = -1;
+  if (!btrfs_reserved_open (volume, &reserved, error))
+    return FALSE;
+  if (reserved >= 0)
+    top = btrfs_snapshot_open (volume, reserved, point->handle,
+                               &side->subvolume);
+  if (top >= 0)
+    identity = format_identity (&side->subvolume);
+  if (g_strcmp0 (identity, point->id) != 0)
+    return snap_error_set (error, SNAP_ERROR_NOT_FOUND,
+                           "%s@%s: snapshot %s is gone or was changed",
+                           volume->parent.location, point->name, point->id);
+  side->fd = snap_open_beneath (top, volume->path);
+  return side->fd >= 0
+         || snap_error_set_errno (error, errno, "%s@%s",
+                                  volume->parent.location, point->name);
+}

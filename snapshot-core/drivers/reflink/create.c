@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A snapshot is made in two steps: an empty file of its final name, and the
+ * clone of the data into it.  Until the set is complete the journal hides it.
+ */
+#include "config.h"
+
+#include "snapshot-core/drivers/reflink/reflink.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "snapshot-core/drivers/native-name.h"
+#include "snapshot-core/drivers/record.h"
+#include "snapshot-core/os/fd.h"
+#include "snapshot-core/os/fiemap.h"
+#include "snapshot-core/os/reflink.h"
+
+/* XFS takes 19 us an extent, and keeps writers waiting meanwhile. */
+#define US_PER_EXTENT 20
+/* Above this, about five seconds, only on request. */
+#define MAX_EXTENTS 262144
+
+typedef struct {
+  SnapCut parent;
+  char *set_id;
+  char *native;
+  int shelf_fd;
+  int fd; /* of the clone */
+} ReflinkCut;
+
+/* ---- plan ---- */
+
+static gboolean
+check_stall (const ReflinkVolume *volume, guint *expected_ms, GError **error)
+{
+  const char *location = volume->parent.location;
+  guint64 n_extents;
+
+  if (!snap_fiemap_count (volume->fd, location, &n_extents, error))
+    return FALSE;
+  *expected_ms = 10 + MIN (n_extents * US_PER_EXTENT / 1000, G_MAXINT);
+  if (n_extents <= MAX_EXTENTS || volume->force)
+    return TRUE;
+  return snap_error_set (
+      error, SNAP_ERROR_UNSUPPORTED,
+      "%s: has %" G_GUINT64_FORMAT " extents, so that a snapshot would stop "
+      "its writers for about %u s; an extent size hint of 1 MiB keeps new "
+      "files in fewer",
+      location, n_extents, *expected_ms / 1000);
+}
+
+static gboolean
+check_storage (const ReflinkVolume *volume, GError **error)
+{
+  snap_autofd int shelf = -1;
+
+  if (!snap_reflink_check (volume->directory_fd, error)) {
+    g_prefix_error (error, "%s: ", volume->parent.location);
+    return FALSE;
+  }
+  return reflink_shelf_open (volume->directory_fd, volume->directory,
+                             volume->parent.label, &shelf, error);
+}
+
+SnapCut *
+reflink_plan (SnapVolume *volume, const char *name, const char *set_id,
+              char **record, GError **error)
+{
+  const ReflinkVolume *self = (ReflinkVolume *) volume;
+  ReflinkCut *cut;
+  guint expected_ms;
+
+  if (!check_storage (self, error) || !check_stall (self, &expected_ms, error))
+    return NULL;
+  cut = g_new0 (ReflinkCut, 1);
+  cut->parent.volume = volume;
+  cut->parent.expected_ms = expected_ms;
+  cut->set_id = g_strdup (set_id);
+  cut->native = snap_native_name_format (name, set_id);
+  cut->shelf_fd = cut->fd = -1;
+  *record = snap_record_format ((const char *[]){
+      self->directory, volume->label, cut->native, set_id, NULL });
+  return &cut->parent;
+}
+
+/* ---- prepare, cut, commit, abort ---- */
+
+gboolean
+reflink_prepare (SnapCut *cut, GError **error)
+{
+  ReflinkCut *self = (ReflinkCut *) cut;
+  const ReflinkVolume *volume = (ReflinkVolume *) cut->volume;
+
+  self->shelf_fd = reflink_shelf_make (volume, self->set_id, error);
+  if (self->shelf_fd < 0)
+    return FALSE;
+  self->fd = openat (self->shelf_fd, self->native,
+                     O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+  if (self->fd < 0)
+    return snap_error_set_errno (error, errno, "%s: %s", volume->parent.location,
+                                 self->native);
+  if (reflink_clone_set_origin (self->fd, volume->origin, error))
+    return TRUE;
+  g_prefix_error (error, "%s: ", volume->parent.location);
+  return FALSE;
+}
+
+/* Points are sorted by time, and the kernel's clock for files is coarse. */
+static void
+stamp (int fd)
+{
+  struct timespec times[2];
+
+  clock_gettime (CLOCK_REALTIME, &times[0]);
+  times[1] = times[0];
+  futimens (fd, times);
+}
+
+static gboolean
+make_durable (const ReflinkCut *self, GError **error)
+{
+  if (fsync (self->fd) == 0 && fsync (self->shelf_fd) == 0)
+    return TRUE;
+  return snap_error_set_errno (error, errno, "%s: %s: sync",
+                               self->parent.volume->location, self->native);
+}
+
+gboolean
+reflink_cut (SnapCut **cuts, gsize n_cuts, GError **error)
+{
+  for (gsize i = 0; i < n_cuts; i++) {
+    const ReflinkCut *cut = (ReflinkCut *) cuts[i];
+    const ReflinkVolume *volume = (ReflinkVolume *) cuts[i]->volume;
+
+    if (!snap_reflink_clone (cut->fd, volume->fd, error)) {
+      g_prefix_error (error, "%s: ", volume->parent.location);
+      return FALSE;
+    }
+    stamp (cut->fd);
+  }
+  for (gsize i = 0; i < n_cuts; i++)
+    if (!make_durable ((ReflinkCut *) cuts[i], error))
+      return FALSE;
+  return TRUE;
+}
+
+gboolean
+reflink_commit (SnapCut *cut, GError **error)
+{
+  return TRUE;
+}
+
+/* Remove one clone, which may not be there, and its shelf if that is empty
+   then. */
+static gboolean
+discard (int directory_fd, const char *directory, const char *file,
+         const char *native, const char *set_id, GError **error)
+{
+  snap_autofd int shelf = -1;
+
+  if (!reflink_shelf_open (directory_fd, directory, file, &shelf, error))
+    return FALSE;
+  if (shelf >= 0 && unlinkat (shelf, native, 0) < 0 && errno != ENOENT)
+    return snap_error_set_errno (error, errno, "%s/%s: %s", directory, file,
+                                 native);
+  return reflink_shelf_discard (directory_fd, directory, file, set_id, error);
+}
+
+gboolean
+reflink_abort (SnapCut *cut, GError **error)
+{
+  const ReflinkCut *self = (ReflinkCut *) cut;
+  const ReflinkVolume *volume = (ReflinkVolume *) cut->volume;
+
+  return discard (volume->directory_fd, volume->directory, volume->parent.label,
+                  self->native, self->set_id, error);
+}
+
+void
+reflink_free_cut (SnapCut *cut)
+{
+  ReflinkCut *self = (ReflinkCut *) cut;
+
+  snap_fd_clear (&self->fd);
+  snap_fd_clear (&self->shelf_fd);
+  g_free (self->set_id);
+  g_free (self->native);
+  g_free (self);
+}
+
+/* ---- recovery and deletion ---- */
+
+gboolean
+reflink_recover (const char *record, SnapRecover action, GError **error)
+{
+  g_auto (GStrv) words = snap_record_parse (record, 4, error);
+  g_autofree char *name = NULL;
+  g_autofree char *set_id = NULL;
+  snap_autofd int directory_fd = -1;
+
+  if (words == NULL)
+    return FALSE;
+  if (!snap_native_name_parse (words[2], &name, &set_id)
+      || !g_str_equal (set_id, words[3]))
+    return snap_error_set (error, SNAP_ERROR_CORRUPT,
+                           "journal: %s is not a snapshot of set %s", words[2],
+                           words[3]);
+  if (action == SNAP_RECOVER_COMMIT)
+    return TRUE;
+  directory_fd = open (words[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (directory_fd < 0)
+    return errno == ENOENT
+           || snap_error_set_errno (error, errno, "%s", words[0]);
+  return discard (directory_fd, words[0], words[1], words[2], words[3], error);
+}
+
+gboolean
+reflink_remove (SnapVolume *volume, const SnapPoint *point, GError **error)
+{
+  const ReflinkVolume *self = (ReflinkVolume *) volume;
+  snap_autofd int fd = -1;
+
+  if (!point->ours)
+    return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                           "%s@%s: not made by nbdsnap, so not deleted",
+                           volume->location, point->name);
+  fd = reflink_point_open (self, point, error);
+  return fd >= 0
+         && discard (self->directory_fd, self->directory, volume->label,
+                     point->handle, point->set_id, error);
+}

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "snapshot-core/drivers/reflink/reflink.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "snapshot-core/drivers/native-name.h"
+#include "snapshot-core/os/fd.h"
+#include "snapshot-core/os/reflink.h"
+#include "snapshot-core/os/reserved-directory.h"
+
+#define ORIGIN_ATTRIBUTE "user.nbdsnap.origin"
+#define MAX_ORIGIN_LENGTH 64
+
+/* ---- the shelf ---- */
+
+gboolean
+reflink_shelf_open (int directory_fd, const char *directory, const char *file,
+                    int *fd, GError **error)
+{
+  snap_autofd int reserved = -1;
+
+  *fd = -1;
+  if (!snap_reserved_open (directory_fd, directory, &reserved, error))
+    return FALSE;
+  if (reserved < 0)
+    return TRUE;
+  *fd = openat (reserved, file, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (*fd < 0 && errno != ENOENT)
+    return snap_error_set_errno (error, errno, "%s/%s/%s", directory,
+                                 SNAP_RESERVED_NAME, file);
+  return TRUE;
+}
+
+int
+reflink_shelf_make (const ReflinkVolume *volume, const char *set_id,
+                    GError **error)
+{
+  const char *file = volume->parent.label;
+  snap_autofd int reserved = snap_reserved_make (
+      volume->directory_fd, volume->directory, set_id, error);
+  int fd = -1;
+
+  if (reserved < 0)
+    return -1;
+  if (mkdirat (reserved, file, 0700) < 0 && errno != EEXIST) {
+    snap_error_set_errno (error, errno, "%s/%s/%s", volume->directory,
+                          SNAP_RESERVED_NAME, file);
+    return -1;
+  }
+  if (!reflink_shelf_open (volume->directory_fd, volume->directory, file, &fd,
+                           error))
+    return -1;
+  if (fd < 0)
+    snap_error_set (error, SNAP_ERROR_NOT_FOUND,
+                    "%s/%s/%s: was removed meanwhile", volume->directory,
+                    SNAP_RESERVED_NAME, file);
+  return fd;
+}
+
+gboolean
+reflink_shelf_discard (int directory_fd, const char *directory,
+                       const char *file, const char *set_id, GError **error)
+{
+  snap_autofd int reserved = -1;
+
+  if (!snap_reserved_open (directory_fd, directory, &reserved, error))
+    return FALSE;
+  if (reserved >= 0 && unlinkat (reserved, file, AT_REMOVEDIR) < 0
+      && errno != ENOENT && errno != ENOTEMPTY && errno != EEXIST)
+    return snap_error_set_errno (error, errno, "%s/%s/%s", directory,
+                                 SNAP_RESERVED_NAME, file);
+  return snap_reserved_discard (directory_fd, directory, set_id, error);
+}
+
+/* ---- what is known of a file ---- */
+
+char *
+reflink_origin (int fd)
+{
+  struct stat st;
+
+  if (fstat (fd, &st) < 0)
+    return g_strdup ("unknown");
+  return g_strdup_printf ("%" G_GUINT64_FORMAT ".%u", (guint64) st.st_ino,
+                          snap_inode_generation (fd));
+}
+
+gboolean
+reflink_clone_set_origin (int fd, const char *origin, GError **error)
+{
+  if (fsetxattr (fd, ORIGIN_ATTRIBUTE, origin, strlen (origin), 0) == 0)
+    return TRUE;
+  return snap_error_set_errno (error, errno, "%s", ORIGIN_ATTRIBUTE);
+}
+
+char *
+reflink_clone_get_origin (int fd)
+{
+  char value[MAX_ORIGIN_LENGTH];
+  gssize length = fgetxattr (fd, ORIGIN_ATTRIBUTE, value, sizeof value);
+
+  return length > 0 ? g_strndup (value, length) : NULL;
+}
+
+/* ---- points ---- */
+
+/* The time of the last change is in it: a clone that was written to is
+   another point. */
+static char *
+format_identity (int fd, const struct stat *st)
+{
+  g_autofree char *inode = reflink_origin (fd);
+
+  return g_strdup_printf ("%s.%" G_GINT64_FORMAT ".%09ld", inode,
+                          (gint64) st->st_ctim.tv_sec, st->st_ctim.tv_nsec);
+}
+
+/* -1, with errno, also if it is no plain file. */
+static int
+open_clone (int shelf_fd, const char *native, struct stat *st)
+{
+  snap_autofd int fd = openat (
+      shelf_fd, native, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+  if (fd < 0 || fstat (fd, st) < 0)
+    return -1;
+  if (!S_ISREG (st->st_mode)) {
+    errno = ENOENT;
+    return -1;
+  }
+  return snap_fd_steal (&fd);
+}
+
+SnapPoint *
+reflink_point_new (int shelf_fd, const char *native)
+{
+  g_autofree char *name = NULL;
+  g_autofree char *set_id = NULL;
+  gboolean ours = snap_native_name_parse (native, &name, &set_id);
+  struct stat st;
+  snap_autofd int fd = open_clone (shelf_fd, native, &st);
+  SnapPoint *point;
+
+  if (fd < 0)
+    return NULL;
+  point = snap_point_new (SNAP_POINT_SNAPSHOT, ours ? name : native);
+  point->ours = ours;
+  point->set_id = g_steal_pointer (&set_id);
+  point->id = format_identity (fd, &st);
+  point->handle = g_strdup (native);
+  point->size = st.st_size;
+  point->time_us = (gint64) st.st_mtim.tv_sec * G_USEC_PER_SEC
+                   + st.st_mtim.tv_nsec / 1000;
+  return point;
+}
+
+int
+reflink_point_open (const ReflinkVolume *volume, const SnapPoint *point,
+                    GError **error)
+{
+  snap_autofd int shelf = -1;
+  snap_autofd int fd = -1;
+  g_autofree char *identity = NULL;
+  struct stat st;
+
+  if (!reflink_shelf_open (volume->directory_fd, volume->directory,
+                           volume->parent.label, &shelf, error))
+    return -1;
+  if (shelf >= 0)
+    fd = open_clone (shelf, point->handle, &st);
+  if (shelf >= 0 && fd < 0 && errno != ENOENT) {
+    snap_error_set_errno (error, errno, "%s@%s", volume->parent.location,
+                          point->name);
+    return -1;
+  }
+  identity = fd >= 0 ? format_identity (fd, &st) : NULL;
+  if (g_strcmp0 (identity, point->id) == 0)
+    return snap_fd_steal (&fd);
+  snap_error_set (error, SNAP_ERROR_NOT_FOUND,
+                  "%s@%s: snapshot %s is gone or was changed",
+                  volume->parent.location, point->name, point->id);
+  return -1;
+}
+
+int
+reflink_clone_live (const ReflinkVolume *volume, GError **error)
+{
+  snap_autofd int fd
+      = snap_reflink_open_unnamed (volume->directory_fd, error);
+
+  if (fd >= 0 && snap_reflink_clone (fd, volume->fd, error))
+    return snap_fd_steal (&fd);
+  g_prefix_error (error, "%s: ", volume->parent.location);
+  return -1;
+}

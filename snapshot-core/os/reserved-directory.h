@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The directory ".nbdsnap" in which drivers keep snapshots beside the data.
+ *
+ * It carries a mark of ours, an extended attribute.  One of the same name
+ * without it belongs to somebody else and is refused: never used, never
+ * emptied.  A symbolic link in its place is not followed.
+ *
+ * Parents are given as open descriptors; @where names one for messages.
+ */
+#ifndef SNAP_OS_RESERVED_DIRECTORY_H
+#define SNAP_OS_RESERVED_DIRECTORY_H
+
+#include <glib.h>
+
+#define SNAP_RESERVED_NAME ".nbdsnap"
+
+/*
+ * Open the reserved directory of @parent_fd.  *fd is -1 where there is none.
+ *
+ * Errors: UNSUPPORTED (somebody else's), IO.
+ */
+gboolean snap_reserved_open (int parent_fd, const char *where, int *fd,
+                             GError **error);
+
+/*
+ * Open it, and make it first if there is none: under another name, which
+ * contains @set_id, until it is marked.  -1 on error.
+ *
+ * Errors: as above, NO_SPACE.
+ */
+int snap_reserved_make (int parent_fd, const char *where, const char *set_id,
+                        GError **error);
+
+/* Remove what snap_reserved_make() may have left half-made for @set_id, and
+   the directory itself if it is ours and empty. */
+gboolean snap_reserved_discard (int parent_fd, const char *where,
+                                const char *set_id, GError **error);
+
+/*
+ * Be the only one who adds to or removes from the directory, waiting for at
+ * most @timeout_ms.  Returns a descriptor that holds the lock until it is
+ * closed; -1 on error.
+ *
+ * Errors: BUSY, NOT_FOUND (the directory was removed meanwhile), IO.
+ */
+int snap_reserved_lock (int fd, const char *where, guint timeout_ms,
+                        GError **error);
+
+/* Every entry of an open directory but "." and "..", in no order; strings
+   freed by the array. */
+GPtrArray *snap_directory_list (int fd, const char *where, GError **error);
+
+#endif

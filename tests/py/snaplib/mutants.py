@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Build nbdsnap with one line broken on purpose, to see that the judge sees."""
+
+import shlex
+import subprocess
+
+from snaplib import tools
+
+PACKAGES = ("gio-2.0", "gmodule-no-export-2.0", "json-glib-1.0", "libnbd")
+# In link order; an object before them takes the place of theirs.
+ARCHIVES = ("cli", "service", "drivers", "os", "format", "base")
+
+
+def pkg_config(option):
+    return shlex.split(tools.run(["pkg-config", option, *PACKAGES]))
+
+
+def mutate(source, old, new):
+    text = (tools.TOP / source).read_text()
+    assert text.count(old) == 1, f"{source}: {text.count(old)} times: {old}"
+    return text.replace(old, new)
+
+
+def build(folder, name, source, old, new):
+    """The broken program."""
+    broken = folder / f"{name}.c"
+    broken.write_text(mutate(source, old, new))
+    program = folder / f"nbdsnap-{name}"
+    archives = [tools.BUILD / ".libs" / f"libsnap-{a}.a" for a in ARCHIVES]
+    command = ["gcc", "-std=gnu17", "-w", "-g", f"-I{tools.TOP}", f"-I{tools.BUILD}",
+               *pkg_config("--cflags"), broken, tools.BUILD / "cli" / "main.o",
+               *archives, *pkg_config("--libs"), "-o", program]
+    subprocess.run([str(word) for word in command], check=True, timeout=120)
+    return program
