@@ -89,8 +89,8 @@ gboolean
 btrfs_comparable (const SnapDiffRequest *request, GError **error)
 {
   const BtrfsVolume *volume = (BtrfsVolume *) request->to_volume;
-  FileIdentity from;
-  FileIdentity to;
+  FileIdentity from = { 0 };
+  FileIdentity to = { 0 };
 
   if (request->from_volume != request->to_volume
       && !g_str_equal (request->from_volume->id, request->to_volume->id))
@@ -138,8 +138,8 @@ open_side (const BtrfsVolume *volume, const SnapPoint *point, BtrfsSide *side,
 static gboolean
 job_open (Job *self, GError **error)
 {
-  FileIdentity from;
-  FileIdentity to;
+  FileIdentity from = { 0 };
+  FileIdentity to = { 0 };
 
   if (!open_side (self->volume, self->request->from, &self->from, error)
       || !open_side (self->volume, self->request->to, &self->to, error))
@@ -272,8 +272,8 @@ static SnapExtents *
 compare_once (const Job *self, Comparer compare, GError **error)
 {
   g_autoptr (SnapExtents) dirty = NULL;
-  Generations before;
-  Generations after;
+  Generations before = { 0 };
+  Generations after = { 0 };
 
   if (!read_generations (self, &before, error))
     return NULL;
