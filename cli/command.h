@@ -13,6 +13,7 @@
 /* Accepted before and after the verb. */
 typedef struct {
   char *state_dir;
+  char *secret_file;
   gboolean json;
   gboolean bytes;
   gboolean quiet;

@@ -40,6 +40,8 @@ new_context (const char *parameters, const GOptionEntry *own,
   const GOptionEntry global[] = {
     { "state-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->state_dir,
       "Where manifests, the journal and holds are kept", "DIR" },
+    { "secret", 0, 0, G_OPTION_ARG_FILENAME, &options->secret_file,
+      "The file with the key of encrypted images", "FILE" },
     { "json", 0, 0, G_OPTION_ARG_NONE, &options->json, "Print one JSON object",
       NULL },
     { "bytes", 0, 0, G_OPTION_ARG_NONE, &options->bytes,
@@ -266,5 +268,6 @@ main (int argc, char **argv)
       || !cli_output_flush (&error))
     exit_code = report (error);
   g_free (options.state_dir);
+  g_free (options.secret_file);
   return exit_code;
 }

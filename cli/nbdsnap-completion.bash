@@ -51,13 +51,14 @@ _nbdsnap() {
     _init_completion -s -n :@ || return
 
     local verbs='create list show delete diff drivers doctor help'
-    local global='--state-dir --json --bytes --quiet --progress --help --version'
+    local global='--state-dir --secret --json --bytes --quiet --progress --help --version'
     local verb='' state=() i
 
     for ((i = 1; i < cword; i++)); do
         case ${words[i]} in
             --state-dir) state=(--state-dir "${words[++i]}") ;;
             --state-dir=*) state=("${words[i]}") ;;
+            --secret) ((++i)) ;;
             -*) ;;
             *) [[ $verb ]] || verb=${words[i]} ;;
         esac
@@ -65,6 +66,7 @@ _nbdsnap() {
 
     case $prev in
         --state-dir) _filedir -d; return ;;
+        --secret) _filedir; return ;;
         --format) mapfile -t COMPREPLY < <(compgen -W 'text json qemu-map map totals' -- "$cur"); return ;;
         --quiesce) mapfile -t COMPREPLY < <(compgen -W 'none' -- "$cur"); return ;;
         --name) return ;;

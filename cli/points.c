@@ -17,7 +17,8 @@ static SnapVolume *
 open_reference (Cli *cli, const SnapReference *reference, SnapOpenMode mode,
                 GError **error)
 {
-  const SnapOpenOptions options = { .mode = mode };
+  const SnapOpenOptions options = { .mode = mode,
+                                    .secret_file = cli->options.secret_file };
 
   return snap_volume_open (cli->registry, reference, &options, error);
 }

@@ -208,13 +208,13 @@ diff_entry (Diff *diff, guint64 index, guint64 offset, GError **error)
 
   if (!check_cluster_shared (diff, from, to, index, error))
     return FALSE;
-  if (snap_qcow2_entry_equal (from, to))
-    return TRUE;
-  return snap_qcow2_entry_check (header, from, error)
-         && snap_qcow2_entry_check (header, to, error)
-         && diff_cluster (diff, from, to, MAX (offset, diff->begin),
-                          MIN (offset + header->cluster_size, diff->end),
-                          error);
+  if (!snap_qcow2_entry_equal (from, to))
+    return snap_qcow2_entry_check (header, from, error)
+           && snap_qcow2_entry_check (header, to, error)
+           && diff_cluster (diff, from, to, MAX (offset, diff->begin),
+                            MIN (offset + header->cluster_size, diff->end),
+                            error);
+  return TRUE;
 }
 
 /*

@@ -56,10 +56,8 @@ def test_the_default_export_is_the_newest_at_start(disk, tmp_path):
         assert nbd.full_copy(server.uri(), tmp_path) == disk.truth["wed"]
         described = json.loads(nbd.client("nbdinfo", "--json", server.uri()))
         assert "vm.qcow2@wed" in described["exports"][0]["description"]
-        handle = libnbd.NBD()
-        handle.set_full_info(True)
-        handle.connect_unix(str(server.socket))
-        assert handle.get_canonical_export_name() == "wed"
+        with server.connect() as handle:
+            assert handle.get_canonical_export_name() == "wed"
 
 
 def test_reversed_and_special_pairs_can_be_asked_for(disk, tmp_path):

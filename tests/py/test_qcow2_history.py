@@ -16,7 +16,7 @@ import sys
 import tempfile
 
 from snaplib import coverage, oracle, serving, tools
-from snaplib.qcow2_history import History
+from snaplib.qcow2_history import History, Spoiled
 
 HISTORIES = int(os.environ.get("NBDSNAP_HISTORIES", 60))
 STEPS = int(os.environ.get("NBDSNAP_STEPS", 14))
@@ -50,6 +50,15 @@ def judge_all(history, points, program, stop=False):
 
 
 def run_one(seed):
+    try:
+        return run_sound(seed)
+    except Spoiled:
+        return {"seed": seed, "setup": "", "served": 0, "refused_reads": 0,
+                "verdict": {"faults": []}, "events": {"spoiled by QEMU": 1},
+                "refused": {}, "seen": {}}
+
+
+def run_sound(seed):
     with tempfile.TemporaryDirectory(prefix="history-") as folder:
         history = History(seed, pathlib.Path(folder), STEPS).run()
         points = history.all_points()
@@ -96,6 +105,7 @@ def test_no_history_has_a_change_that_is_missed():
         print("TABLE " + line)
     assert not faults, "\n".join(faults[:20])
     assert totals["missed"] == totals["unexplained"] == 0
+    assert events["spoiled by QEMU"] <= HISTORIES // 20
     if HISTORIES >= 60:
         absent = [row for row in coverage.ROWS if not seen[row]]
         assert not absent, f"never occurred: {absent}"

@@ -42,8 +42,8 @@ MUTANTS = {
         DRIVER, "open_side (self, request->from, &from, error)",
         "open_side (self, request->to, &from, error)"),
     "stops-at-half-of-the-smaller": (
-        DRIVER, "MIN (request->from->size, request->to->size)",
-        "MIN (request->from->size, request->to->size) / 2"),
+        DRIVER, "if (request->from->size >= request->to->size)\n    return request->to->size;",
+        "if (request->from->size >= request->to->size)\n    return request->to->size / 2;"),
     "sees-subclusters-of-zeroes-as-nothing": (
         ENTRY, "kind = SNAP_QCOW2_ZERO;\n    *n = count_ones (zero);",
         "kind = SNAP_QCOW2_UNALLOCATED;\n    *n = count_ones (zero);"),

@@ -204,8 +204,8 @@ check_parts (History *history, const SnapPoint *from, const SnapPoint *to)
   assert_aligned (whole, granularity, to->size);
   for (int i = 0; i < 10; i++) {
     guint64 offset = history_random (to->size) / granularity * granularity;
-    guint64 length =
-        MIN (to->size - offset, (1 + history_random (16)) * granularity);
+    guint64 wanted = (1 + history_random (16)) * granularity;
+    guint64 length = MIN (to->size - offset, wanted);
     g_autoptr (SnapExtents) part =
         ask_driver (history, from, to, offset, length, &granularity);
     g_autoptr (SnapExtents) clipped = snap_extents_clip (whole, offset, length);

@@ -103,6 +103,11 @@ check_LTLIBRARIES += %D%/nbdsnap-memory-driver.la
 %C%_nbdsnap_memory_driver_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version \
 	-shared -rpath /nowhere -Wl,-z,nodelete
 
+# Run by tests/py, which makes the file systems that it needs.
+check_PROGRAMS += %D%/test-contract-files
+%C%_test_contract_files_SOURCES = %D%/test-contract-files.c
+%C%_test_contract_files_LDADD = libtest-contract.la $(SNAP_UNIT_LIBS)
+
 SNAP_UNIT_TESTS += %D%/test-contract-memory
 %C%_test_contract_memory_SOURCES = %D%/test-contract-memory.c
 %C%_test_contract_memory_LDADD = $(SNAP_MEMORY_LIBS)

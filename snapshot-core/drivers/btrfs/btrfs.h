@@ -65,7 +65,7 @@ char *btrfs_member_parse (const char *name);
 int btrfs_snapshot_open (const BtrfsVolume *volume, int reserved_fd,
                          const char *native, SnapBtrfsSubvolume *subvolume);
 
-/* All points of the volume, in no order. */
+/* All points of the volume, oldest first. */
 GPtrArray *btrfs_points (const BtrfsVolume *volume, GError **error);
 
 /* One point, opened. */

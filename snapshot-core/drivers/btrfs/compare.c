@@ -198,16 +198,18 @@ open_map (int fd, SnapBtrfsSide *side, GError **error)
 }
 
 static SnapExtents *
-compare_trees (const Job *self, GError **error)
+compare_trees (const Job *self, const char **source, GError **error)
 {
   SnapBtrfsDiff diff = { .granularity = self->granularity };
+  SnapBtrfsMethod method = SNAP_BTRFS_BY_WALK;
   SnapExtents *dirty = NULL;
 
   find_lineage (self, &diff);
   if (open_map (self->from.fd, &diff.from, error)
       && open_map (self->to.fd, &diff.to, error))
     dirty = snap_btrfs_diff (&diff, self->request->offset,
-                             self->request->length, NULL, error);
+                             self->request->length, &method, error);
+  *source = method == SNAP_BTRFS_BY_CANDIDATES ? "btrfs-leaves" : "btrfs-tree";
   btrfs_tree_map_free (diff.from.map);
   btrfs_tree_map_free (diff.to.map);
   return dirty;
@@ -216,7 +218,7 @@ compare_trees (const Job *self, GError **error)
 /* ---- by FIEMAP, where the tree may not be searched ---- */
 
 static SnapExtents *
-compare_fiemaps (const Job *self, GError **error)
+compare_fiemaps (const Job *self, const char **source, GError **error)
 {
   const char *name = self->request->to_volume->location;
   guint64 from_size = self->request->from->size;
@@ -225,6 +227,7 @@ compare_fiemaps (const Job *self, GError **error)
       = from != NULL ? snap_fiemap_open (self->to.fd, name, error) : NULL;
   g_autoptr (SnapExtents) dirty = snap_extents_new ();
 
+  *source = "fiemap";
   if (to == NULL
       || !snap_fiemap_compare (from, from_size - from_size % self->granularity,
                                to, self->request->offset,
@@ -265,11 +268,13 @@ read_generations (const Job *self, Generations *now, GError **error)
                              error);
 }
 
-typedef SnapExtents *(*Comparer) (const Job *job, GError **error);
+typedef SnapExtents *(*Comparer) (const Job *job, const char **source,
+                                  GError **error);
 
 /* NULL without an error if data was moved meanwhile. */
 static SnapExtents *
-compare_once (const Job *self, Comparer compare, GError **error)
+compare_once (const Job *self, Comparer compare, const char **source,
+              GError **error)
 {
   g_autoptr (SnapExtents) dirty = NULL;
   Generations before = { 0 };
@@ -277,7 +282,7 @@ compare_once (const Job *self, Comparer compare, GError **error)
 
   if (!read_generations (self, &before, error))
     return NULL;
-  dirty = compare (self, error);
+  dirty = compare (self, source, error);
   if (dirty == NULL || !read_generations (self, &after, error)
       || before.from != after.from || before.to != after.to)
     return NULL;
@@ -285,11 +290,12 @@ compare_once (const Job *self, Comparer compare, GError **error)
 }
 
 static SnapExtents *
-compare_until_it_counts (const Job *self, Comparer compare, GError **error)
+compare_until_it_counts (const Job *self, Comparer compare,
+                         const char **source, GError **error)
 {
   for (int i = 0; i < MAX_ATTEMPTS; i++) {
     g_autoptr (GError) reason = NULL;
-    SnapExtents *dirty = compare_once (self, compare, &reason);
+    SnapExtents *dirty = compare_once (self, compare, source, &reason);
 
     if (dirty != NULL)
       return dirty;
@@ -331,8 +337,7 @@ btrfs_diff (const SnapDiffRequest *request, SnapDiffInfo *info,
   info->granularity = job.granularity;
   /* What is written anew with the same bytes has another place all the same. */
   info->proof = SNAP_PROOF_SUPERSET;
-  info->source = may_search ? "btrfs-tree" : "fiemap";
   dirty = compare_until_it_counts (
-      &job, may_search ? compare_trees : compare_fiemaps, error);
+      &job, may_search ? compare_trees : compare_fiemaps, &info->source, error);
   return dirty != NULL && emit_all (dirty, emit, user_data, error);
 }

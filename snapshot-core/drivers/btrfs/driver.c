@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "snapshot-core/drivers/builtin.h"
@@ -72,25 +71,10 @@ btrfs_open (const char *location, const char *part,
 
 /* ---- points ---- */
 
-static gint
-compare_time (gconstpointer a, gconstpointer b)
-{
-  const SnapPoint *x = *(SnapPoint *const *) a;
-  const SnapPoint *y = *(SnapPoint *const *) b;
-
-  if (x->time_us != y->time_us)
-    return x->time_us < y->time_us ? -1 : 1;
-  return strcmp (x->handle, y->handle);
-}
-
 static GPtrArray *
 btrfs_list (SnapVolume *volume, GError **error)
 {
-  GPtrArray *points = btrfs_points ((BtrfsVolume *) volume, error);
-
-  if (points != NULL)
-    g_ptr_array_sort (points, compare_time);
-  return points;
+  return btrfs_points ((BtrfsVolume *) volume, error);
 }
 
 static SnapPoint *

@@ -108,9 +108,26 @@ format_identity (const SnapBtrfsSubvolume *subvolume)
   return g_strdup_printf ("%s+%" G_GUINT64_FORMAT, uuid, subvolume->changed);
 }
 
+/* A point, and what tells its place in time: ids of subvolumes only grow. */
+typedef struct {
+  guint64 subvolume_id;
+  SnapPoint *point;
+} Entry;
+
+static gint
+compare_entries (gconstpointer a, gconstpointer b)
+{
+  const Entry *x = a;
+  const Entry *y = b;
+
+  return (x->subvolume_id > y->subvolume_id)
+         - (x->subvolume_id < y->subvolume_id);
+}
+
 /* NULL if @native is no snapshot, or the file is not in it. */
 static SnapPoint *
-point_new (const BtrfsVolume *volume, int reserved_fd, const char *native)
+point_new (const BtrfsVolume *volume, int reserved_fd, const char *native,
+           guint64 *subvolume_id)
 {
   SnapBtrfsSubvolume subvolume;
   snap_autofd int top
@@ -133,7 +150,33 @@ point_new (const BtrfsVolume *volume, int reserved_fd, const char *native)
   point->handle = g_strdup (native);
   point->size = st.st_size;
   point->time_us = subvolume.time_us;
+  *subvolume_id = subvolume.id;
   return point;
+}
+
+/* The points of the reserved directory, sorted; elements are Entry. */
+static GArray *
+read_entries (const BtrfsVolume *volume, int reserved_fd, GError **error)
+{
+  g_autoptr (GPtrArray) names
+      = snap_directory_list (reserved_fd, volume->top, error);
+  GArray *entries;
+
+  if (names == NULL)
+    return NULL;
+  entries = g_array_new (FALSE, FALSE, sizeof (Entry));
+  for (guint i = 0; i < names->len; i++) {
+    const char *native = g_ptr_array_index (names, i);
+    Entry entry = { 0 };
+
+    if (native[0] != '.')
+      entry.point
+          = point_new (volume, reserved_fd, native, &entry.subvolume_id);
+    if (entry.point != NULL)
+      g_array_append_val (entries, entry);
+  }
+  g_array_sort (entries, compare_entries);
+  return entries;
 }
 
 GPtrArray *
@@ -141,24 +184,18 @@ btrfs_points (const BtrfsVolume *volume, GError **error)
 {
   g_autoptr (GPtrArray) points
       = g_ptr_array_new_with_free_func ((GDestroyNotify) snap_point_free);
-  g_autoptr (GPtrArray) names = NULL;
+  g_autoptr (GArray) entries = NULL;
   snap_autofd int reserved = -1;
 
   if (!btrfs_reserved_open (volume, &reserved, error))
     return NULL;
   if (reserved < 0)
     return g_steal_pointer (&points);
-  names = snap_directory_list (reserved, volume->top, error);
-  if (names == NULL)
+  entries = read_entries (volume, reserved, error);
+  if (entries == NULL)
     return NULL;
-  for (guint i = 0; i < names->len; i++) {
-    const char *native = g_ptr_array_index (names, i);
-    SnapPoint *point
-        = native[0] != '.' ? point_new (volume, reserved, native) : NULL;
-
-    if (point != NULL)
-      g_ptr_array_add (points, point);
-  }
+  for (guint i = 0; i < entries->len; i++)
+    g_ptr_array_add (points, g_array_index (entries, Entry, i).point);
   return g_steal_pointer (&points);
 }
 

@@ -200,6 +200,18 @@ check_room (const Qcow2Volume *self, GError **error)
       file->path, needed, fs.f_bavail * (guint64) fs.f_frsize);
 }
 
+/* QEMU opens an encrypted image for writing only with its key. */
+static gboolean
+check_key (const Qcow2Volume *self, GError **error)
+{
+  const Qcow2File *file = qcow2_volume_file (self);
+
+  return file->header->crypt_method == 0 || self->secret_file != NULL
+         || snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                            "%s: encrypted, and no secret file was given",
+                            file->path);
+}
+
 static gboolean
 ignore_extent (const SnapExtent *extent, gpointer user_data, GError **error)
 {
@@ -259,7 +271,8 @@ qcow2_plan (SnapVolume *volume, const char *name, const char *set_id,
   Qcow2Volume *self = (Qcow2Volume *) volume;
   Qcow2Cut *cut;
 
-  if (!check_room (self, error) || !check_sharing (self, error))
+  if (!check_key (self, error) || !check_room (self, error)
+      || !check_sharing (self, error))
     return NULL;
   cut = g_new0 (Qcow2Cut, 1);
   cut->parent.volume = volume;
@@ -385,6 +398,8 @@ qcow2_remove (SnapVolume *volume, const SnapPoint *point, GError **error)
     return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
                            "%s@%s: not made by nbdsnap, so not deleted",
                            volume->location, point->name);
+  if (!check_key (self, error))
+    return FALSE;
   if (qcow2_point_find (self, point, &snapshots, &reason) != NULL
       && delete_snapshot (self, point->handle, &reason))
     return TRUE;

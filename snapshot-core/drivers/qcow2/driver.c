@@ -221,14 +221,14 @@ say_base_gone (GError **error)
   return FALSE;
 }
 
-/* Past the end of the older point everything is new. */
+/* From @begin on everything is new. */
 static gboolean
-emit_grown (const SnapDiffRequest *request, SnapQcow2Layer *to,
+emit_grown (const SnapDiffRequest *request, SnapQcow2Layer *to, guint64 begin,
             guint64 backing_size, SnapExtentFunc emit, gpointer user_data,
             GError **error)
 {
   guint64 end = MIN (request->offset + request->length, request->to->size);
-  guint64 at = MAX (request->offset, request->from->size);
+  guint64 at = MAX (request->offset, begin);
   guint64 length;
 
   for (; at < end; at += length) {
@@ -250,6 +250,20 @@ emit_grown (const SnapDiffRequest *request, SnapQcow2Layer *to,
   return TRUE;
 }
 
+/* How much of the disk both points have, in whole granules if it grew: one
+   that the end of the older point cuts is new as a whole. */
+static guint64
+shared_size (const SnapDiffRequest *request)
+{
+  const Qcow2Volume *self = (Qcow2Volume *) request->to_volume;
+  guint64 granularity =
+      snap_qcow2_granularity (qcow2_volume_file (self)->header);
+
+  if (request->from->size >= request->to->size)
+    return request->to->size;
+  return request->from->size - request->from->size % granularity;
+}
+
 static gboolean
 qcow2_diff (const SnapDiffRequest *request, SnapDiffInfo *info,
             SnapExtentFunc emit, gpointer user_data, GError **error)
@@ -257,7 +271,8 @@ qcow2_diff (const SnapDiffRequest *request, SnapDiffInfo *info,
   const Qcow2Volume *self = (Qcow2Volume *) request->to_volume;
   const Qcow2File *file = qcow2_volume_file (self);
   guint64 backing_size = qcow2_volume_backing_size (self);
-  guint64 shared = MIN (request->from->size, request->to->size);
+  guint64 shared = shared_size (request);
+  guint64 grown;
   g_autoptr (SnapQcow2Layer) from = NULL;
   g_autoptr (SnapQcow2Layer) to = NULL;
 
@@ -268,11 +283,12 @@ qcow2_diff (const SnapDiffRequest *request, SnapDiffInfo *info,
       || !open_side (self, request->to, &to, error))
     return say_base_gone (error);
 
+  grown = shared;
   shared = MIN (shared, request->offset + request->length);
   if ((request->offset >= shared
        || snap_qcow2_diff (from, to, backing_size, request->offset,
                            shared - request->offset, emit, user_data, error))
-      && emit_grown (request, to, backing_size, emit, user_data, error))
+      && emit_grown (request, to, grown, backing_size, emit, user_data, error))
     return TRUE;
   g_prefix_error (error, "%s: ", file->path);
   return FALSE;

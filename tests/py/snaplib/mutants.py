@@ -15,6 +15,16 @@ def pkg_config(option):
     return shlex.split(tools.run(["pkg-config", option, *PACKAGES]))
 
 
+def libraries():
+    """What the archives were configured with, as libtool noted it."""
+    found = []
+    for archive in ARCHIVES:
+        for line in (tools.BUILD / f"libsnap-{archive}.la").read_text().splitlines():
+            if line.startswith("dependency_libs="):
+                found += [w for w in line.split("'")[1].split() if w.startswith("-l")]
+    return found
+
+
 def mutate(source, old, new):
     text = (tools.TOP / source).read_text()
     assert text.count(old) == 1, f"{source}: {text.count(old)} times: {old}"
@@ -29,6 +39,6 @@ def build(folder, name, source, old, new):
     archives = [tools.BUILD / ".libs" / f"libsnap-{a}.a" for a in ARCHIVES]
     command = ["gcc", "-std=gnu17", "-w", "-g", f"-I{tools.TOP}", f"-I{tools.BUILD}",
                *pkg_config("--cflags"), broken, tools.BUILD / "cli" / "main.o",
-               *archives, *pkg_config("--libs"), "-o", program]
+               *archives, *libraries(), "-o", program]
     subprocess.run([str(word) for word in command], check=True, timeout=120)
     return program

@@ -61,7 +61,8 @@ def differing_blocks(before, after):
         if old[start:start + step] == new[start:start + step]:
             continue
         for at in range(start, min(start + step, len(new)), BLOCK):
-            if old[at:at + BLOCK] != new[at:at + BLOCK]:
+            block = new[at:at + BLOCK]  # the last one may be cut short
+            if old[at:at + len(block)] != block:
                 yield at // BLOCK
 
 
@@ -82,10 +83,13 @@ def judge(text, before, after, cluster):
     verdict.dirty, verdict.changed = sum(dirty), len(changed)
     verdict.faults += [f"{e} is not zero" for e in false_zeroes(diff, after)]
 
-    # Past the end of the older point all is new, touched or not.
+    # Past the end of the older point all is new, touched or not, and so is the
+    # cluster that this end cuts.
     per_cluster = cluster // BLOCK
     changed_clusters = {block // per_cluster for block in changed}
-    for index in range(-(-min(before.size, after.size) // cluster)):
+    both = (before.size // cluster if before.size < after.size
+            else -(-after.size // cluster))
+    for index in range(both):
         if index in changed_clusters:
             continue
         start = index * per_cluster

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""LUKS images: compared without the key, read and changed only with it."""
+
+import json
+import subprocess
+
+import pytest
+
+from snaplib import nbd, tools
+
+SECRET = "secret,id=k,file=key"
+
+
+@pytest.fixture(autouse=True)
+def image(tmp_path, monkeypatch):
+    tools.require("qemu-img", "qemu-io", "nbdkit")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "key").write_text("correct horse")
+    (tmp_path / "wrong").write_text("battery staple")
+    tools.run(["qemu-img", "create", "-q", "--object", SECRET, "-f", "qcow2", "-o",
+               "encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=10",
+               "disk.qcow2", "2M"])
+    write(3, 0, "1M")
+    tools.run([*nbdsnap_command(), "create", "--secret=key", "-n", "one", "disk.qcow2"])
+    write(4, "512k", "64k")
+    tools.run([*nbdsnap_command(), "create", "--secret=key", "-n", "two", "disk.qcow2"])
+
+
+def nbdsnap_command():
+    return [tools.nbdsnap(), "--state-dir", "state"]
+
+
+def nbdsnap(*arguments):
+    return subprocess.run([str(a) for a in (*nbdsnap_command(), *arguments)],
+                          capture_output=True, text=True, timeout=60)
+
+
+def write(pattern, offset, length):
+    tools.run(["qemu-io", "--object", SECRET, "-c",
+               f"write -q -P {pattern} {offset} {length}", "--image-opts",
+               "driver=qcow2,encrypt.key-secret=k,file.filename=disk.qcow2"])
+
+
+def test_a_diff_needs_no_key():
+    result = nbdsnap("diff", "--json", "disk.qcow2@one..two")
+    assert json.loads(result.stdout)["extents"] == [
+        {"offset": 512 * 1024, "length": 64 * 1024, "zero": False}]
+
+
+def test_reads_with_the_key_are_right_at_any_offset():
+    want = bytearray(b"\3" * (1 << 20) + bytes(1 << 20))
+    want[512 * 1024:576 * 1024] = b"\4" * (64 * 1024)
+    with nbd.Server("disk.qcow2@two", "secret=key") as server:
+        with server.connect() as handle:
+            assert handle.pread(2 << 20, 0) == want
+            for offset, length in ((1, 1), (511, 2), (524287, 3), ((1 << 20) - 1, 513)):
+                assert handle.pread(length, offset) == want[offset:offset + length]
+
+
+@pytest.mark.parametrize("argument, word", [
+    (None, "no secret file"), ("secret=wrong", "password")])
+def test_reads_without_the_right_key_fail_and_say_so(argument, word):
+    arguments = [argument] if argument else []
+    with nbd.Server("disk.qcow2@two", *arguments) as server:
+        with server.connect() as handle:
+            with pytest.raises(nbd.libnbd.Error):
+                handle.pread(512, 0)
+        assert word in server.messages().lower()
+
+
+def test_creating_and_deleting_need_the_key_and_change_nothing_without():
+    for arguments in (["create", "-n", "x", "disk.qcow2"], ["delete", "disk.qcow2@one"]):
+        result = nbdsnap(*arguments)
+        assert result.returncode == 1 and "secret" in result.stderr, result.stderr
+        assert len(result.stderr.splitlines()) == 1
+    assert nbdsnap("delete", "--secret=key", "disk.qcow2@one").returncode == 0
+    names = [s["name"] for s in json.loads(
+        nbdsnap("list", "--json", "disk.qcow2").stdout)["volumes"][0]["snapshots"]]
+    assert names == ["two"]
