@@ -8,7 +8,8 @@ SNAP_MAN_PAGES = \
 	%D%/nbdsnap-doctor.1 \
 	%D%/nbdsnap-drivers.1 \
 	%D%/nbdsnap-list.1 \
-	%D%/nbdsnap-show.1
+	%D%/nbdsnap-show.1 \
+	%D%/nbdkit-snapshot-plugin.1
 
 man_MANS += $(SNAP_MAN_PAGES)
 CLEANFILES += $(SNAP_MAN_PAGES)

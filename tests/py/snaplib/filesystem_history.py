@@ -71,6 +71,7 @@ class History:
         self.clock = self.n_names = 0
         self.points, self.events, self.refused = [], {}, {}
         self.preallocated = []
+        self.log = []
         self.make()
 
     def make(self):
@@ -156,6 +157,7 @@ class History:
 
     def operation(self, kind):
         offset, length = self.place()
+        self.log.append((kind, offset, length, self.size))
         fd = os.open(self.disk, os.O_RDWR)
         try:
             getattr(self, "do_" + kind.replace(" ", "_"))(fd, offset, length)
@@ -290,6 +292,7 @@ class History:
         name = f"s{self.n_names}"
         self.nbdsnap("create", "-n", name, self.reference())
         self.points.append(self.cut(name))
+        self.log.append(name)
         self.note("snapshot")
 
     def delete(self):
