@@ -13,7 +13,7 @@ SNAP_MAN_PAGES = \
 
 man_MANS += $(SNAP_MAN_PAGES)
 CLEANFILES += $(SNAP_MAN_PAGES)
-EXTRA_DIST += $(SNAP_MAN_PAGES:.1=.pod) %D%/decisions.md
+EXTRA_DIST += $(SNAP_MAN_PAGES:.1=.pod) %D%/decisions.md %D%/benchmarks.md
 
 SUFFIXES = .pod .1
 .pod.1:

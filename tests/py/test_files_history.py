@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 
-from snaplib import files, filesystem_history, filesystems, oracle, tools
+from snaplib import filesystem_history, filesystems, oracle, tools
 from snaplib.filesystem_history import SETUPS, History
 
 HISTORIES = int(os.environ.get("NBDSNAP_FILE_HISTORIES",
@@ -36,11 +36,8 @@ def judge_pair(history, points, a, b, program):
     verdict = oracle.judge(result.stdout, points[a], points[b], filesystem_history.BLOCK)
     if verdict.missed:
         verdict.faults.append(f"missed {verdict.missed} blocks")
-    if verdict.unexplained and not history.setup.ghosts:
-        reported = json.loads(result.stdout)["extents"]
-        verdict.faults.append(f"{verdict.unexplained} blocks unexplained in {reported[:20]}; "
-            + str([(e, files.fiemap(history.disk)[-3:]) for e in [0]]) + str(points[a].size)
-            + str(history.log[-30:]))
+    if verdict.unexplained > history.setup.allowed(points[a], points[b]):
+        verdict.faults.append(f"{verdict.unexplained} blocks unexplained")
     verdict.faults = [f"{a}..{b}: {fault}" for fault in verdict.faults]
     history.note("diff by " + json.loads(result.stdout)["source"])
     return verdict

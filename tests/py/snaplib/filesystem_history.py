@@ -32,6 +32,13 @@ class Setup:
         self.extra = extra
         self.cluster = BLOCK
 
+    def allowed(self, before, after):
+        """How many blocks may be reported though nobody touched them."""
+        if self.ghosts:
+            return len(after.versions)
+        # The last block may be written again to clear what is behind the end.
+        return 1 if before.size % BLOCK or after.size % BLOCK else 0
+
     def __str__(self):
         return self.name
 
@@ -71,7 +78,6 @@ class History:
         self.clock = self.n_names = 0
         self.points, self.events, self.refused = [], {}, {}
         self.preallocated = []
-        self.log = []
         self.make()
 
     def make(self):
@@ -157,7 +163,6 @@ class History:
 
     def operation(self, kind):
         offset, length = self.place()
-        self.log.append((kind, offset, length, self.size))
         fd = os.open(self.disk, os.O_RDWR)
         try:
             getattr(self, "do_" + kind.replace(" ", "_"))(fd, offset, length)
@@ -292,7 +297,6 @@ class History:
         name = f"s{self.n_names}"
         self.nbdsnap("create", "-n", name, self.reference())
         self.points.append(self.cut(name))
-        self.log.append(name)
         self.note("snapshot")
 
     def delete(self):
