@@ -151,7 +151,8 @@ say_live (const Cli *cli, const CliDiffPrinter *printer)
 {
   if (!cli->options.quiet && !cli->options.json
       && printer->format != &cli_diff_format_json)
-    cli_say ("%s: live data is compared, so this describes no retained point",
+    cli_say ("note: %s: live data is compared, so this describes no "
+             "retained point",
              printer->volume);
 }
 

@@ -95,11 +95,12 @@ compare_range (Comparison *self, guint64 offset, guint64 end, GError **error)
       || !snap_btrfs_cursor_init (&to, diff->to.map, offset, end, error))
     return FALSE;
   while (offset < end) {
-    guint64 edge = offset < self->grown_from ? MIN (end, self->grown_from) : end;
-    const SnapBtrfsExtent *from_extent
-        = snap_btrfs_cursor_at (&from, offset, &edge);
-    const SnapBtrfsExtent *to_extent
-        = snap_btrfs_cursor_at (&to, offset, &edge);
+    guint64 edge =
+        offset < self->grown_from ? MIN (end, self->grown_from) : end;
+    const SnapBtrfsExtent *from_extent =
+        snap_btrfs_cursor_at (&from, offset, &edge);
+    const SnapBtrfsExtent *to_extent =
+        snap_btrfs_cursor_at (&to, offset, &edge);
 
     compare_step (self, from_extent, to_extent, offset, edge - offset);
     offset = edge;
@@ -165,10 +166,11 @@ static gboolean
 find_next_extent (SnapBtrfsMap *map, guint64 offset, guint64 *start,
                   GError **error)
 {
-  const SnapBtrfsSearch search
-      = { .first = offset, .end = G_MAXUINT64, .n_max = 1 };
-  g_autoptr (GArray) found
-      = g_array_new (FALSE, FALSE, sizeof (SnapBtrfsExtent));
+  const SnapBtrfsSearch search = { .first = offset,
+                                   .end = G_MAXUINT64,
+                                   .n_max = 1 };
+  g_autoptr (GArray) found =
+      g_array_new (FALSE, FALSE, sizeof (SnapBtrfsExtent));
   gboolean more;
 
   if (!map->search (map, &search, found, &more, error))
@@ -211,8 +213,8 @@ find_ranges (const Comparison *self, GError **error)
   ranges = add_gaps (self->diff, candidates, error);
   if (ranges == NULL)
     return NULL;
-  snap_extents_append (grown, self->grown_from,
-                       G_MAXUINT64 - self->grown_from, 0);
+  snap_extents_append (grown, self->grown_from, G_MAXUINT64 - self->grown_from,
+                       0);
   return snap_extents_union (ranges, grown);
 }
 

@@ -45,9 +45,9 @@ typedef struct {
 /* How it was found out; for tests and benchmarks. */
 typedef enum {
   SNAP_BTRFS_BY_CANDIDATES,
-  SNAP_BTRFS_BY_WALK,               /* nothing else was possible */
-  SNAP_BTRFS_BY_WALK_MANY,          /* too much of the file has changed */
-  SNAP_BTRFS_BY_WALK_UNEXPLAINED,   /* the bytes did not add up */
+  SNAP_BTRFS_BY_WALK,             /* nothing else was possible */
+  SNAP_BTRFS_BY_WALK_MANY,        /* too much of the file has changed */
+  SNAP_BTRFS_BY_WALK_UNEXPLAINED, /* the bytes did not add up */
 } SnapBtrfsMethod;
 
 /*

@@ -13,8 +13,8 @@ static gboolean
 corrupt (const SnapBtrfsItem *item, const char *fact, GError **error)
 {
   return snap_error_set (error, SNAP_ERROR_CORRUPT,
-                         "item %" G_GUINT64_FORMAT " of type %u at %"
-                         G_GUINT64_FORMAT ": %s",
+                         "item %" G_GUINT64_FORMAT
+                         " of type %u at %" G_GUINT64_FORMAT ": %s",
                          item->object_id, item->type, item->offset, fact);
 }
 
@@ -86,8 +86,8 @@ snap_btrfs_extent_parse (const SnapBtrfsItem *item, SnapBtrfsExtent *extent,
   type = snap_bytes_take_u8 (&body);
   if (body.failed)
     return corrupt (item, "too short", error);
-  extent->encoding = (guint32) compression << 24 | encryption << 16
-                     | other[1] << 8 | other[0];
+  extent->encoding =
+      (guint32) compression << 24 | encryption << 16 | other[1] << 8 | other[0];
   if (type != BTRFS_FILE_EXTENT_INLINE)
     return parse_disk_extent (item, &body, type, extent, error);
   extent->kind = SNAP_BTRFS_INLINE;

@@ -95,17 +95,17 @@ restart (SnapBtrfsCursor *self, guint64 first, GError **error)
 static gboolean
 find_start (SnapBtrfsCursor *self, guint64 start, GError **error)
 {
-  guint64 back = 0;
+  guint64 step = FIRST_STEP_BACK;
+  guint64 first = start;
 
   for (;;) {
-    guint64 first = back < start ? start - back : 0;
-
     if (!restart (self, first, error))
       return FALSE;
     if (first == 0
         || (self->extents->len > 0 && extent_at (self, 0)->start <= start))
       return snap_btrfs_cursor_advance (self, start, error);
-    back = back == 0 ? FIRST_STEP_BACK : back * 8;
+    first = first > step ? first - step : 0;
+    step = MIN (step, G_MAXUINT64 / 8) * 8;
   }
 }
 

@@ -32,7 +32,7 @@ struct _SnapBtrfsMap {
 
 typedef struct {
   SnapBtrfsMap *map;
-  guint64 end;     /* what begins here or later is not looked at */
+  guint64 end; /* what begins here or later is not looked at */
   guint64 min_generation;
   GArray *extents; /* SnapBtrfsExtent: what was read and is not passed yet */
   guint index;     /* the extent at or after the point that was reached */

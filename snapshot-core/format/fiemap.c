@@ -13,9 +13,9 @@
  * tomorrow, means that equal places prove nothing.  ENCODED is not here: a
  * compressed extent has one place, whichever part of it a file refers to.
  */
-#define HARMLESS_FLAGS                          \
-  (FIEMAP_EXTENT_LAST | FIEMAP_EXTENT_UNWRITTEN \
-   | FIEMAP_EXTENT_MERGED | FIEMAP_EXTENT_SHARED)
+#define HARMLESS_FLAGS                                                 \
+  (FIEMAP_EXTENT_LAST | FIEMAP_EXTENT_UNWRITTEN | FIEMAP_EXTENT_MERGED \
+   | FIEMAP_EXTENT_SHARED)
 
 typedef enum {
   ZEROES,
@@ -119,8 +119,7 @@ is_same (const Side *from, const Side *to, guint64 offset)
 
   if (kind == DOUBTFUL || side_kind (from, offset) != kind)
     return FALSE;
-  return kind == ZEROES
-         || side_place (from, offset) == side_place (to, offset);
+  return kind == ZEROES || side_place (from, offset) == side_place (to, offset);
 }
 
 void
@@ -143,8 +142,8 @@ snap_fiemap_compare (SnapFiemap *from_map, guint64 from_size,
       || !side_init (&to, to_map, G_MAXUINT64, offset, error))
     return FALSE;
   while (offset < end) {
-    guint64 edge
-        = side_next_edge (&to, offset, side_next_edge (&from, offset, end));
+    guint64 edge =
+        side_next_edge (&to, offset, side_next_edge (&from, offset, end));
     SnapExtent extent = { offset, edge - offset, SNAP_EXTENT_DIRTY };
 
     if (side_kind (&to, offset) == ZEROES)

@@ -19,8 +19,8 @@ snap_open_beneath (int directory_fd, const char *path)
     .flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
     .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
   };
-  snap_autofd int fd
-      = (int) syscall (SYS_openat2, directory_fd, path, &how, sizeof how);
+  snap_autofd int fd =
+      (int) syscall (SYS_openat2, directory_fd, path, &how, sizeof how);
   struct stat st;
 
   if (fd < 0 || fstat (fd, &st) < 0)

@@ -51,8 +51,8 @@ gboolean
 snap_btrfs_may_search (int fd)
 {
   const SnapBtrfsTreeSearch nothing = { .n_max = 1 };
-  gsize length = sizeof (struct btrfs_ioctl_search_args_v2)
-                 + SNAP_BTRFS_MAX_ITEM;
+  gsize length =
+      sizeof (struct btrfs_ioctl_search_args_v2) + SNAP_BTRFS_MAX_ITEM;
   g_autofree guint8 *buffer = g_malloc (length);
   guint32 n_found;
   SnapBytes found;

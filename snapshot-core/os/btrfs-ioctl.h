@@ -17,7 +17,7 @@ typedef struct {
   guint64 object_id;
   guint32 type;
   guint64 first_offset, last_offset; /* inclusive */
-  guint64 min_generation; /* only leaves that were written since */
+  guint64 min_generation;            /* only leaves that were written since */
   guint32 n_max;
 } SnapBtrfsTreeSearch;
 

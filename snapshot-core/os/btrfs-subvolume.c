@@ -70,8 +70,7 @@ snap_btrfs_subvolume_generation (int fd, guint64 id, guint64 *generation,
                                  GError **error)
 {
   struct btrfs_util_subvolume_info info;
-  enum btrfs_util_error code
-      = btrfs_util_subvolume_info_fd (fd, id, &info);
+  enum btrfs_util_error code = btrfs_util_subvolume_info_fd (fd, id, &info);
 
   if (code != BTRFS_UTIL_OK)
     return util_failed (code, errno, error);
@@ -108,8 +107,8 @@ snap_btrfs_snapshot (int top_fd, int directory_fd, const char *name,
 gboolean
 snap_btrfs_delete (int directory_fd, const char *name, GError **error)
 {
-  enum btrfs_util_error code
-      = btrfs_util_delete_subvolume_fd (directory_fd, name, 0);
+  enum btrfs_util_error code =
+      btrfs_util_delete_subvolume_fd (directory_fd, name, 0);
 
   return code == BTRFS_UTIL_OK || util_failed (code, errno, error);
 }

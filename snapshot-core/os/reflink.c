@@ -69,8 +69,8 @@ gboolean
 snap_reflink_check (int directory_fd, GError **error)
 {
   snap_autofd int from = snap_reflink_open_unnamed (directory_fd, error);
-  snap_autofd int to
-      = from >= 0 ? snap_reflink_open_unnamed (directory_fd, error) : -1;
+  snap_autofd int to =
+      from >= 0 ? snap_reflink_open_unnamed (directory_fd, error) : -1;
 
   return to >= 0 && snap_reflink_clone (to, from, error);
 }

@@ -76,7 +76,8 @@ snap_hold_take (SnapState *state, const SnapVolume *volume,
                &reason);
   if (self == NULL) {
     object = g_strdup_printf ("%s@%s", volume->location, point->name);
-    explain_busy (error, reason, object, "held by another user of it");
+    explain_busy (error, reason, object,
+                  "held by a diff or an export that is running");
   }
   return self;
 }

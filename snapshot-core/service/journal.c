@@ -203,7 +203,7 @@ adopt_entry (SnapState *state, const char *set_id, SnapJournal **journal,
   }
   if (*text != NULL)
     *journal = g_steal_pointer (&self);
-  else
+  else if (self != NULL)
     unlink (self->lock_path);
   return TRUE;
 }

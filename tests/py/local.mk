@@ -3,12 +3,15 @@
 # quick ones; `make check-full`, and ./check, run both lists.
 SNAP_PY_QUICK = \
 	%D%/test_bad_input.py \
+	%D%/test_files_contract.py \
 	%D%/test_plugin_copy.py \
 	%D%/test_plugin_exports.py \
 	%D%/test_plugin_faults.py \
 	%D%/test_plugin_status.py \
+	%D%/test_qcow2_encrypted.py \
 	%D%/test_trust.py
 SNAP_PY_FULL = \
+	%D%/test_files_history.py \
 	%D%/test_kill.py \
 	%D%/test_qcow2_history.py \
 	%D%/test_qcow2_mutants.py
@@ -16,6 +19,9 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/__init__.py \
 	%D%/snaplib/coverage.py \
 	%D%/snaplib/disk.py \
+	%D%/snaplib/files.py \
+	%D%/snaplib/filesystem_history.py \
+	%D%/snaplib/filesystems.py \
 	%D%/snaplib/mutants.py \
 	%D%/snaplib/nbd.py \
 	%D%/snaplib/oracle.py \

@@ -6,6 +6,19 @@ LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver
 
 # ---- one block a test, sorted by name ----
 
+SNAP_UNIT_TESTS += %D%/test-btrfs-diff
+%C%_test_btrfs_diff_SOURCES = %D%/test-btrfs-diff.c \
+	%D%/btrfs-model.c %D%/btrfs-model.h
+%C%_test_btrfs_diff_LDADD = $(SNAP_UNIT_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-btrfs-item
+%C%_test_btrfs_item_SOURCES = %D%/test-btrfs-item.c
+%C%_test_btrfs_item_LDADD = $(SNAP_UNIT_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-fiemap
+%C%_test_fiemap_SOURCES = %D%/test-fiemap.c
+%C%_test_fiemap_LDADD = $(SNAP_UNIT_LIBS)
+
 SNAP_UNIT_TESTS += %D%/test-bytes
 %C%_test_bytes_SOURCES = %D%/test-bytes.c
 %C%_test_bytes_LDADD = libsnap-base.la $(GLIB_LIBS)

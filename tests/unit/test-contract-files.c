@@ -54,8 +54,7 @@ volume_new (const char *driver, const char *parent)
   Volume *self = g_new0 (Volume, 1);
 
   self->driver = driver;
-  self->directory
-      = g_strdup_printf ("%s/volume %u", parent, n_volumes++);
+  self->directory = g_strdup_printf ("%s/volume %u", parent, n_volumes++);
   self->path = g_build_filename (self->directory, FILE_NAME, NULL);
   return self;
 }
@@ -100,8 +99,8 @@ delete_subvolume (const char *path)
 static void
 delete_snapshots (const Volume *self)
 {
-  g_autofree char *reserved
-      = g_build_filename (self->directory, RESERVED_NAME, NULL);
+  g_autofree char *reserved =
+      g_build_filename (self->directory, RESERVED_NAME, NULL);
   g_autoptr (GDir) dir = g_dir_open (reserved, 0, NULL);
   const char *name;
 
@@ -196,8 +195,8 @@ static guint
 n_traces (gpointer volume)
 {
   const Volume *self = volume;
-  const char *argv[] = { "find", self->directory, "-xdev", "-mindepth", "1",
-                         "-printf", ".", NULL };
+  const char *argv[] = { "find", self->directory, "-xdev", "-mindepth",
+                         "1",    "-printf",       ".",     NULL };
   g_autofree char *dots = NULL;
   GError *error = NULL;
 
@@ -210,8 +209,8 @@ n_traces (gpointer volume)
 static void
 make_reserved (const Volume *self)
 {
-  g_autofree char *path
-      = g_build_filename (self->directory, RESERVED_NAME, NULL);
+  g_autofree char *path =
+      g_build_filename (self->directory, RESERVED_NAME, NULL);
 
   if (mkdir (path, 0700) == 0)
     g_assert_cmpint (setxattr (path, "user.nbdsnap.directory", "1", 1, 0), ==,
@@ -222,8 +221,8 @@ static void
 btrfs_snapshot_by_other (gpointer volume, const char *name)
 {
   const Volume *self = volume;
-  g_autofree char *path
-      = g_build_filename (self->directory, RESERVED_NAME, name, NULL);
+  g_autofree char *path =
+      g_build_filename (self->directory, RESERVED_NAME, name, NULL);
 
   make_reserved (self);
   run ((const char *[]){ "btrfs", "subvolume", "snapshot", "-r",
@@ -234,8 +233,8 @@ static void
 reflink_snapshot_by_other (gpointer volume, const char *name)
 {
   const Volume *self = volume;
-  g_autofree char *shelf
-      = g_build_filename (self->directory, RESERVED_NAME, FILE_NAME, NULL);
+  g_autofree char *shelf =
+      g_build_filename (self->directory, RESERVED_NAME, FILE_NAME, NULL);
   g_autofree char *path = g_build_filename (shelf, name, NULL);
 
   make_reserved (self);

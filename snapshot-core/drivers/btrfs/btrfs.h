@@ -30,7 +30,7 @@ typedef struct {
   char *path;   /* of the file, below it */
   char *member; /* short for the path: see btrfs_member_name() */
   int top_fd;
-  int fd;       /* of the file as it is now */
+  int fd;                       /* of the file as it is now */
   SnapBtrfsSubvolume subvolume; /* as it was when the volume was opened */
 } BtrfsVolume;
 

@@ -159,8 +159,7 @@ job_open (Job *self, GError **error)
 static gboolean
 descends (const SnapBtrfsSubvolume *older, const SnapBtrfsSubvolume *newer)
 {
-  return memcmp (older->parent_uuid, newer->parent_uuid,
-                 SNAP_BTRFS_UUID_LENGTH)
+  return memcmp (older->parent_uuid, newer->parent_uuid, SNAP_BTRFS_UUID_LENGTH)
              == 0
          && older->created < newer->created
          && !snap_btrfs_subvolume_was_changed (older)
@@ -223,16 +222,15 @@ compare_fiemaps (const Job *self, const char **source, GError **error)
   const char *name = self->request->to_volume->location;
   guint64 from_size = self->request->from->size;
   g_autoptr (SnapFiemap) from = snap_fiemap_open (self->from.fd, name, error);
-  g_autoptr (SnapFiemap) to
-      = from != NULL ? snap_fiemap_open (self->to.fd, name, error) : NULL;
+  g_autoptr (SnapFiemap) to =
+      from != NULL ? snap_fiemap_open (self->to.fd, name, error) : NULL;
   g_autoptr (SnapExtents) dirty = snap_extents_new ();
 
   *source = "fiemap";
   if (to == NULL
       || !snap_fiemap_compare (from, from_size - from_size % self->granularity,
-                               to, self->request->offset,
-                               self->request->length, snap_extents_append_func,
-                               dirty, error))
+                               to, self->request->offset, self->request->length,
+                               snap_extents_append_func, dirty, error))
     return NULL;
   return g_steal_pointer (&dirty);
 }
@@ -290,8 +288,8 @@ compare_once (const Job *self, Comparer compare, const char **source,
 }
 
 static SnapExtents *
-compare_until_it_counts (const Job *self, Comparer compare,
-                         const char **source, GError **error)
+compare_until_it_counts (const Job *self, Comparer compare, const char **source,
+                         GError **error)
 {
   for (int i = 0; i < MAX_ATTEMPTS; i++) {
     g_autoptr (GError) reason = NULL;
@@ -300,8 +298,8 @@ compare_until_it_counts (const Job *self, Comparer compare,
     if (dirty != NULL)
       return dirty;
     if (reason != NULL) {
-      g_propagate_prefixed_error (error, g_steal_pointer (&reason), "%s: ",
-                                  self->volume->parent.location);
+      g_propagate_prefixed_error (error, g_steal_pointer (&reason),
+                                  "%s: ", self->volume->parent.location);
       return NULL;
     }
   }

@@ -80,8 +80,8 @@ btrfs_plan (SnapVolume *volume, const char *name, const char *set_id,
   cut->parent.expected_ms = EXPECTED_MS;
   cut->set_id = g_strdup (set_id);
   cut->native = snap_native_name_format (name, set_id);
-  *record = snap_record_format ((const char *[]){
-      self->top, cut->native, set_id, self->member, NULL });
+  *record = snap_record_format (
+      (const char *[]){ self->top, cut->native, set_id, self->member, NULL });
   return &cut->parent;
 }
 
@@ -100,9 +100,8 @@ gboolean
 btrfs_prepare (SnapCut *cut, GError **error)
 {
   const BtrfsVolume *volume = cut_volume (cut);
-  snap_autofd int reserved
-      = snap_reserved_make (volume->top_fd, volume->top,
-                            ((BtrfsCut *) cut)->set_id, error);
+  snap_autofd int reserved = snap_reserved_make (
+      volume->top_fd, volume->top, ((BtrfsCut *) cut)->set_id, error);
 
   return reserved >= 0;
 }
@@ -114,8 +113,8 @@ add_member (int reserved_fd, const BtrfsCut *cut, GError **error)
 {
   const BtrfsVolume *volume = cut_volume (&cut->parent);
   g_autofree char *name = btrfs_member_name (cut->native, volume->member);
-  snap_autofd int fd = openat (
-      reserved_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+  snap_autofd int fd =
+      openat (reserved_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
 
   return fd >= 0
          || snap_error_set_errno (error, errno, "%s: %s", volume->top, name);
@@ -156,8 +155,8 @@ cut_locked (SnapCut **cuts, gsize n_cuts, GError **error)
     return snap_error_set (error, SNAP_ERROR_NOT_FOUND,
                            "%s/%s: was removed meanwhile", volume->top,
                            SNAP_RESERVED_NAME);
-  lock = snap_reserved_lock (reserved, volume->top, BTRFS_LOCK_TIMEOUT_MS,
-                             error);
+  lock =
+      snap_reserved_lock (reserved, volume->top, BTRFS_LOCK_TIMEOUT_MS, error);
   return lock >= 0 && cut_subvolume (cuts, n_cuts, reserved, error);
 }
 
@@ -203,8 +202,8 @@ delete_if_there (int reserved_fd, const char *top, const char *native,
   if (snap_btrfs_delete (reserved_fd, native, &reason)
       || g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_NOT_FOUND))
     return TRUE;
-  g_propagate_prefixed_error (error, g_steal_pointer (&reason), "%s/%s/%s: ",
-                              top, SNAP_RESERVED_NAME, native);
+  g_propagate_prefixed_error (error, g_steal_pointer (&reason),
+                              "%s/%s/%s: ", top, SNAP_RESERVED_NAME, native);
   return FALSE;
 }
 

@@ -105,8 +105,8 @@ static SnapImage *
 btrfs_open_image (SnapVolume *volume, const SnapPoint *point, GError **error)
 {
   const BtrfsVolume *self = (BtrfsVolume *) volume;
-  g_autofree char *name
-      = g_strdup_printf ("%s@%s", volume->location, point->name);
+  g_autofree char *name =
+      g_strdup_printf ("%s@%s", volume->location, point->name);
   g_auto (BtrfsSide) side = { .fd = -1 };
   gboolean opened = FALSE;
 

@@ -32,8 +32,8 @@ tidy_live (const BtrfsVolume *volume, int reserved_fd, const char *name,
            GError **error)
 {
   SnapBtrfsSubvolume subvolume;
-  snap_autofd int fd
-      = btrfs_snapshot_open (volume, reserved_fd, name, &subvolume);
+  snap_autofd int fd =
+      btrfs_snapshot_open (volume, reserved_fd, name, &subvolume);
 
   return fd < 0 || snap_btrfs_delete (reserved_fd, name, error);
 }
@@ -64,8 +64,8 @@ tidy_entry (const BtrfsVolume *volume, int reserved_fd, const char *name,
 gboolean
 btrfs_tidy (const BtrfsVolume *volume, int reserved_fd, GError **error)
 {
-  g_autoptr (GPtrArray) names
-      = snap_directory_list (reserved_fd, volume->top, error);
+  g_autoptr (GPtrArray) names =
+      snap_directory_list (reserved_fd, volume->top, error);
 
   if (names == NULL)
     return FALSE;
@@ -84,8 +84,8 @@ static gboolean
 open_in (const BtrfsVolume *volume, int reserved_fd, const char *name,
          BtrfsSide *side, GError **error)
 {
-  snap_autofd int top
-      = btrfs_snapshot_open (volume, reserved_fd, name, &side->subvolume);
+  snap_autofd int top =
+      btrfs_snapshot_open (volume, reserved_fd, name, &side->subvolume);
 
   if (top >= 0)
     side->fd = snap_open_beneath (top, volume->path);
@@ -97,9 +97,8 @@ static gboolean
 make_and_open (const BtrfsVolume *volume, int reserved_fd, BtrfsSide *side,
                GError **error)
 {
-  g_autofree char *name
-      = g_strdup_printf (LIVE_PREFIX "%08x%08x", g_random_int (),
-                         g_random_int ());
+  g_autofree char *name = g_strdup_printf (LIVE_PREFIX "%08x%08x",
+                                           g_random_int (), g_random_int ());
   gboolean opened;
 
   if (!snap_btrfs_snapshot (volume->top_fd, reserved_fd, name, error))
@@ -112,8 +111,8 @@ make_and_open (const BtrfsVolume *volume, int reserved_fd, BtrfsSide *side,
 static int
 reserve (const BtrfsVolume *volume, GError **error)
 {
-  g_autofree char *id
-      = g_strdup_printf ("%08x%08x", g_random_int (), g_random_int ());
+  g_autofree char *id =
+      g_strdup_printf ("%08x%08x", g_random_int (), g_random_int ());
 
   return snap_reserved_make (volume->top_fd, volume->top, id, error);
 }
@@ -128,8 +127,8 @@ btrfs_live_open (const BtrfsVolume *volume, BtrfsSide *side, GError **error)
   side->fd = -1;
   if (reserved < 0)
     return FALSE;
-  lock = snap_reserved_lock (reserved, volume->top, BTRFS_LOCK_TIMEOUT_MS,
-                             error);
+  lock =
+      snap_reserved_lock (reserved, volume->top, BTRFS_LOCK_TIMEOUT_MS, error);
   if (lock < 0 || !btrfs_tidy (volume, reserved, error))
     return FALSE;
   opened = make_and_open (volume, reserved, side, error);

@@ -27,8 +27,8 @@ btrfs_reserved_open (const BtrfsVolume *volume, int *fd, GError **error)
 char *
 btrfs_member_new (const char *path)
 {
-  g_autofree char *digest
-      = g_compute_checksum_for_string (G_CHECKSUM_SHA256, path, -1);
+  g_autofree char *digest =
+      g_compute_checksum_for_string (G_CHECKSUM_SHA256, path, -1);
 
   return g_strndup (digest, MEMBER_LENGTH);
 }
@@ -80,9 +80,8 @@ int
 btrfs_snapshot_open (const BtrfsVolume *volume, int reserved_fd,
                      const char *native, SnapBtrfsSubvolume *subvolume)
 {
-  snap_autofd int fd
-      = openat (reserved_fd, native,
-                O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  snap_autofd int fd = openat (reserved_fd, native,
+                               O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
   if (fd >= 0 && is_top (fd) && snap_btrfs_subvolume_read (fd, subvolume, NULL)
       && subvolume->read_only
@@ -130,8 +129,8 @@ point_new (const BtrfsVolume *volume, int reserved_fd, const char *native,
            guint64 *subvolume_id)
 {
   SnapBtrfsSubvolume subvolume;
-  snap_autofd int top
-      = btrfs_snapshot_open (volume, reserved_fd, native, &subvolume);
+  snap_autofd int top =
+      btrfs_snapshot_open (volume, reserved_fd, native, &subvolume);
   snap_autofd int fd = top >= 0 ? snap_open_beneath (top, volume->path) : -1;
   g_autofree char *name = NULL;
   g_autofree char *set_id = NULL;
@@ -158,8 +157,8 @@ point_new (const BtrfsVolume *volume, int reserved_fd, const char *native,
 static GArray *
 read_entries (const BtrfsVolume *volume, int reserved_fd, GError **error)
 {
-  g_autoptr (GPtrArray) names
-      = snap_directory_list (reserved_fd, volume->top, error);
+  g_autoptr (GPtrArray) names =
+      snap_directory_list (reserved_fd, volume->top, error);
   GArray *entries;
 
   if (names == NULL)
@@ -170,8 +169,8 @@ read_entries (const BtrfsVolume *volume, int reserved_fd, GError **error)
     Entry entry = { 0 };
 
     if (native[0] != '.')
-      entry.point
-          = point_new (volume, reserved_fd, native, &entry.subvolume_id);
+      entry.point =
+          point_new (volume, reserved_fd, native, &entry.subvolume_id);
     if (entry.point != NULL)
       g_array_append_val (entries, entry);
   }
@@ -182,8 +181,8 @@ read_entries (const BtrfsVolume *volume, int reserved_fd, GError **error)
 GPtrArray *
 btrfs_points (const BtrfsVolume *volume, GError **error)
 {
-  g_autoptr (GPtrArray) points
-      = g_ptr_array_new_with_free_func ((GDestroyNotify) snap_point_free);
+  g_autoptr (GPtrArray) points =
+      g_ptr_array_new_with_free_func ((GDestroyNotify) snap_point_free);
   g_autoptr (GArray) entries = NULL;
   snap_autofd int reserved = -1;
 
@@ -217,8 +216,8 @@ btrfs_point_open (const BtrfsVolume *volume, const SnapPoint *point,
   if (!btrfs_reserved_open (volume, &reserved, error))
     return FALSE;
   if (reserved >= 0)
-    top = btrfs_snapshot_open (volume, reserved, point->handle,
-                               &side->subvolume);
+    top =
+        btrfs_snapshot_open (volume, reserved, point->handle, &side->subvolume);
   if (top >= 0)
     identity = format_identity (&side->subvolume);
   if (g_strcmp0 (identity, point->id) != 0)

@@ -80,8 +80,8 @@ find_file (BtrfsVolume *self, GError **error)
   if (path == NULL || stat (path, &st) < 0)
     return snap_error_set_errno (error, errno, "%s", self->parent.location);
   if (!S_ISREG (st.st_mode))
-    return snap_error_set (error, SNAP_ERROR_UNSUPPORTED, "%s: not a plain file",
-                           self->parent.location);
+    return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                           "%s: not a plain file", self->parent.location);
   self->parent.label = g_path_get_basename (path);
   self->top = find_top (path, error);
   if (self->top == NULL)

@@ -106,8 +106,8 @@ compare_clones (const SnapDiffRequest *request, guint64 granularity, int from,
   const char *name = request->to_volume->location;
   guint64 from_size = request->from->size;
   g_autoptr (SnapFiemap) from_map = snap_fiemap_open (from, name, error);
-  g_autoptr (SnapFiemap) to_map
-      = from_map != NULL ? snap_fiemap_open (to, name, error) : NULL;
+  g_autoptr (SnapFiemap) to_map =
+      from_map != NULL ? snap_fiemap_open (to, name, error) : NULL;
 
   return to_map != NULL
          && snap_fiemap_compare (from_map, from_size - from_size % granularity,
@@ -121,8 +121,7 @@ reflink_diff (const SnapDiffRequest *request, SnapDiffInfo *info,
 {
   const ReflinkVolume *volume = (ReflinkVolume *) request->to_volume;
   snap_autofd int from = open_side (volume, request->from, error);
-  snap_autofd int to
-      = from >= 0 ? open_side (volume, request->to, error) : -1;
+  snap_autofd int to = from >= 0 ? open_side (volume, request->to, error) : -1;
 
   /* What is written anew with the same bytes has another place all the same. */
   info->proof = SNAP_PROOF_SUPERSET;

@@ -101,8 +101,8 @@ reflink_prepare (SnapCut *cut, GError **error)
   self->fd = openat (self->shelf_fd, self->native,
                      O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
   if (self->fd < 0)
-    return snap_error_set_errno (error, errno, "%s: %s", volume->parent.location,
-                                 self->native);
+    return snap_error_set_errno (error, errno, "%s: %s",
+                                 volume->parent.location, self->native);
   if (reflink_clone_set_origin (self->fd, volume->origin, error))
     return TRUE;
   g_prefix_error (error, "%s: ", volume->parent.location);

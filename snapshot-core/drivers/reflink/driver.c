@@ -86,8 +86,8 @@ open_both (ReflinkVolume *self, GError **error)
   struct stat file;
   struct stat directory;
 
-  self->directory_fd
-      = open (self->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  self->directory_fd =
+      open (self->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (self->directory_fd >= 0)
     self->fd = openat (self->directory_fd, self->parent.label,
                        O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -100,10 +100,10 @@ open_both (ReflinkVolume *self, GError **error)
                            "directory lies on",
                            self->parent.location);
   self->origin = reflink_origin (self->fd);
-  self->parent.id = g_strdup_printf (
-      "%" G_GINT64_MODIFIER "x:%" G_GINT64_MODIFIER "u/%s",
-      (guint64) directory.st_dev, (guint64) directory.st_ino,
-      self->parent.label);
+  self->parent.id =
+      g_strdup_printf ("%" G_GINT64_MODIFIER "x:%" G_GINT64_MODIFIER "u/%s",
+                       (guint64) directory.st_dev, (guint64) directory.st_ino,
+                       self->parent.label);
   return TRUE;
 }
 
@@ -144,8 +144,8 @@ static GPtrArray *
 reflink_list (SnapVolume *volume, GError **error)
 {
   const ReflinkVolume *self = (ReflinkVolume *) volume;
-  g_autoptr (GPtrArray) points
-      = g_ptr_array_new_with_free_func ((GDestroyNotify) snap_point_free);
+  g_autoptr (GPtrArray) points =
+      g_ptr_array_new_with_free_func ((GDestroyNotify) snap_point_free);
   g_autoptr (GPtrArray) names = NULL;
   snap_autofd int shelf = -1;
 
@@ -194,8 +194,8 @@ static SnapImage *
 reflink_open_image (SnapVolume *volume, const SnapPoint *point, GError **error)
 {
   const ReflinkVolume *self = (ReflinkVolume *) volume;
-  g_autofree char *name
-      = g_strdup_printf ("%s@%s", volume->location, point->name);
+  g_autofree char *name =
+      g_strdup_printf ("%s@%s", volume->location, point->name);
   int fd = -1;
 
   if (point->kind == SNAP_POINT_SNAPSHOT)

@@ -19,9 +19,9 @@ typedef struct {
   SnapVolume parent;
   char *directory; /* absolute, of the file */
   int directory_fd;
-  int fd;          /* of the file as it is now */
-  char *origin;    /* which file that is, see reflink_origin() */
-  gboolean force;  /* clone also where it stalls writers for long */
+  int fd;         /* of the file as it is now */
+  char *origin;   /* which file that is, see reflink_origin() */
+  gboolean force; /* clone also where it stalls writers for long */
 } ReflinkVolume;
 
 /* ---- shelf.c ---- */

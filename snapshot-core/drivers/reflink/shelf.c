@@ -31,7 +31,8 @@ reflink_shelf_open (int directory_fd, const char *directory, const char *file,
     return FALSE;
   if (reserved < 0)
     return TRUE;
-  *fd = openat (reserved, file, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  *fd =
+      openat (reserved, file, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (*fd < 0 && errno != ENOENT)
     return snap_error_set_errno (error, errno, "%s/%s/%s", directory,
                                  SNAP_RESERVED_NAME, file);
@@ -126,8 +127,8 @@ format_identity (int fd, const struct stat *st)
 static int
 open_clone (int shelf_fd, const char *native, struct stat *st)
 {
-  snap_autofd int fd = openat (
-      shelf_fd, native, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  snap_autofd int fd =
+      openat (shelf_fd, native, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
   if (fd < 0 || fstat (fd, st) < 0)
     return -1;
@@ -156,8 +157,8 @@ reflink_point_new (int shelf_fd, const char *native)
   point->id = format_identity (fd, &st);
   point->handle = g_strdup (native);
   point->size = st.st_size;
-  point->time_us = (gint64) st.st_mtim.tv_sec * G_USEC_PER_SEC
-                   + st.st_mtim.tv_nsec / 1000;
+  point->time_us =
+      (gint64) st.st_mtim.tv_sec * G_USEC_PER_SEC + st.st_mtim.tv_nsec / 1000;
   return point;
 }
 
@@ -192,8 +193,7 @@ reflink_point_open (const ReflinkVolume *volume, const SnapPoint *point,
 int
 reflink_clone_live (const ReflinkVolume *volume, GError **error)
 {
-  snap_autofd int fd
-      = snap_reflink_open_unnamed (volume->directory_fd, error);
+  snap_autofd int fd = snap_reflink_open_unnamed (volume->directory_fd, error);
 
   if (fd >= 0 && snap_reflink_clone (fd, volume->fd, error))
     return snap_fd_steal (&fd);
