@@ -3,6 +3,7 @@
 # quick ones; `make check-full`, and ./check, run both lists.
 SNAP_PY_QUICK = \
 	%D%/test_bad_input.py \
+	%D%/test_cli.py \
 	%D%/test_files_contract.py \
 	%D%/test_plugin_copy.py \
 	%D%/test_plugin_exports.py \
@@ -17,6 +18,7 @@ SNAP_PY_FULL = \
 	%D%/test_qcow2_mutants.py
 SNAP_PY_LIBRARY = \
 	%D%/snaplib/__init__.py \
+	%D%/snaplib/cli.py \
 	%D%/snaplib/coverage.py \
 	%D%/snaplib/disk.py \
 	%D%/snaplib/files.py \
