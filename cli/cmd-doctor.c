@@ -10,10 +10,14 @@
 #include "snapshot-core/service/set.h"
 
 static gboolean dry_run;
+static char *forget;
 
 static const GOptionEntry options[] = {
   { "dry-run", 'n', 0, G_OPTION_ARG_NONE, &dry_run,
     "Only list what is unfinished", NULL },
+  { "forget", 0, 0, G_OPTION_ARG_STRING, &forget,
+    "Drop what is unfinished under this id: its storage will not come back",
+    "ID" },
   G_OPTION_ENTRY_NULL
 };
 
@@ -58,6 +62,9 @@ run (Cli *cli, GError **error)
 
   if (!cli_expect_no_arguments (cli, error))
     return FALSE;
+  if (forget != NULL && !dry_run
+      && !snap_set_forget (cli->state, forget, error))
+    return FALSE;
   if (!dry_run) {
     interrupt = cli_interrupt_new ();
     snap_set_recover (cli->state, cli->registry, &n_finished, &reason);
@@ -79,7 +86,9 @@ const CliCommand cli_command_doctor = {
   .summary = "Finish what interrupted runs left behind",
   .help = "Today it completes or undoes sets whose maker was killed; create\n"
           "and delete do the same before they begin.  The exit code is 9 if\n"
-          "something could not be finished.\n"
+          "something could not be finished, its storage not being there, say.\n"
+          "What will never come back is dropped by --forget, which changes no\n"
+          "storage.\n"
           "\n"
           "  nbdsnap doctor --dry-run\n"
           "  nbdsnap doctor",

@@ -11,6 +11,7 @@
 
 #include "cli/terminal.h"
 #include "cli/text.h"
+#include "snapshot-core/base/text.h"
 #include "snapshot-core/base/error.h"
 
 #define BUFFER_SIZE (64 * 1024)
@@ -61,7 +62,7 @@ cli_print (GError **error, const char *format, ...)
 gboolean
 cli_print_line (GError **error, const char *text)
 {
-  g_autofree char *line = cli_text_escape (text, cli_terminal_is_utf8 ());
+  g_autofree char *line = snap_text_escape (text, cli_terminal_is_utf8 ());
 
   return cli_print (error, "%s\n", line);
 }
@@ -82,6 +83,6 @@ cli_say (const char *format, ...)
   va_start (args, format);
   message = g_strdup_vprintf (format, args);
   va_end (args);
-  line = cli_text_escape (message, cli_terminal_is_utf8 ());
+  line = snap_text_escape (message, cli_terminal_is_utf8 ());
   fprintf (stderr, "nbdsnap: %s\n", line);
 }

@@ -4,6 +4,7 @@
 #include "cli/table.h"
 
 #include "cli/text.h"
+#include "snapshot-core/base/text.h"
 
 struct _CliTable {
   const CliColumn *columns;
@@ -54,7 +55,7 @@ cli_table_add (CliTable *self, const char *const *cells)
   char **row = g_new0 (char *, self->n_columns + 1);
 
   for (gsize i = 0; i < self->n_columns; i++)
-    row[i] = cli_text_escape (cells[i] != NULL ? cells[i] : "-", self->utf8);
+    row[i] = snap_text_escape (cells[i] != NULL ? cells[i] : "-", self->utf8);
   take_row (self, row);
 }
 

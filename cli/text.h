@@ -10,12 +10,6 @@
 
 #include <glib.h>
 
-/*
- * Make text of the outside safe to print on one line: bytes that are not
- * printable become \xNN.  Without @utf8 that is every byte outside ASCII.
- */
-char *cli_text_escape (const char *text, gboolean utf8);
-
 /* How many columns printable UTF-8 text takes. */
 gsize cli_text_width (const char *text);
 

@@ -3,6 +3,9 @@
 
 #include "nbdkit-plugin/arguments.h"
 
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
 /* Keys that will mean something else than a label. */
 static const char *const reserved_keys[] = { "contexts" };
 
@@ -37,8 +40,9 @@ take_path (char **path, const char *key, const char *value, GError **error)
 {
   if (*path != NULL)
     return snap_error_set (error, SNAP_ERROR_USAGE, "%s: given twice", key);
-  *path = g_canonicalize_filename (value, NULL);
-  return TRUE;
+  *path = nbdkit_absolute_path (value);
+  return *path != NULL
+         || snap_error_set (error, SNAP_ERROR_USAGE, "%s: no such path", key);
 }
 
 static gboolean

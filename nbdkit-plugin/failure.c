@@ -9,6 +9,7 @@
 #include <nbdkit-plugin.h>
 
 #include "snapshot-core/base/error.h"
+#include "snapshot-core/base/text.h"
 
 /*
  * Indexed by SnapError; every code has its row.  Only values that the protocol
@@ -28,6 +29,7 @@ static const int errno_of[] = {
   [SNAP_ERROR_NO_SPACE] = ENOSPC,
   [SNAP_ERROR_PARTIAL] = EIO,
   [SNAP_ERROR_CANCELLED] = ESHUTDOWN,
+  [SNAP_ERROR_FROZEN] = EIO,
 };
 
 int
@@ -42,7 +44,9 @@ plugin_errno (const GError *error)
 int
 plugin_fail (const GError *error)
 {
-  nbdkit_error ("%s", error->message);
+  g_autofree char *line = snap_text_escape (error->message, TRUE);
+
+  nbdkit_error ("%s", line);
   nbdkit_set_error (plugin_errno (error));
   return -1;
 }

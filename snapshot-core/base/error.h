@@ -26,6 +26,7 @@ typedef enum {
   SNAP_ERROR_NO_SPACE,       /* refused before starting: no room */
   SNAP_ERROR_PARTIAL,        /* part-way; the journal holds the rest */
   SNAP_ERROR_CANCELLED,      /* interrupted and cleaned up */
+  SNAP_ERROR_FROZEN,         /* a device or guest may still stand still */
 } SnapError;
 
 GQuark snap_error_quark (void);

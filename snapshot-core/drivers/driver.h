@@ -22,6 +22,7 @@
 
 #include "snapshot-core/base/error.h"
 #include "snapshot-core/base/extents.h"
+#include "snapshot-core/base/window.h"
 
 #define SNAP_DRIVER_ABI 1
 
@@ -208,7 +209,8 @@ struct _SnapDriver {
   gboolean (*cuts_at_once) (SnapCut **cuts, gsize n_cuts);
 
   /* Finish or undo a set after a crash, from its record alone, perhaps in
-     another process.  Idempotent; TRUE when there is nothing left to do. */
+     another process.  Idempotent; TRUE when there is nothing left to do.  A
+     storage that is not there is NOT_FOUND: it may come back. */
   gboolean (*recover) (const char *record, SnapRecover action, GError **error);
 
   /* Cheap, decides what a server lists.  FALSE sets NOT_COMPARABLE and why. */
@@ -228,7 +230,28 @@ struct _SnapDriver {
      first read. */
   SnapImage *(*open_image) (SnapVolume *volume, const SnapPoint *point,
                             GError **error);
+
+  /*
+   * Optional, a part of the cut: add to @window what makes the instant where
+   * that means suspending devices.  Called once for all cuts of this driver,
+   * when everything is prepared; changes nothing itself.  After cut() of all
+   * drivers of the set their windows are carried out as one, by a process
+   * that answers for the resume; cuts_at_once() counts it in.
+   */
+  gboolean (*window) (SnapCut **cuts, gsize n_cuts, SnapWindow *window,
+                      GError **error);
+
+  /* Optional, a part of recovery: remove what a remove() that was killed has
+     left besides its point.  Idempotent. */
+  gboolean (*sweep) (SnapVolume *volume, GError **error);
 };
+
+/* Whether a driver, perhaps built against an older header, has an op that was
+   appended later. */
+#define SNAP_DRIVER_HAS(driver, op)                            \
+  ((driver)->struct_size                                       \
+       >= G_STRUCT_OFFSET (SnapDriver, op) + sizeof (gpointer) \
+   && (driver)->op != NULL)
 
 #define SNAP_DRIVER_INIT \
   .abi = SNAP_DRIVER_ABI, .struct_size = sizeof (SnapDriver)

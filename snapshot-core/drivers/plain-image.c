@@ -5,16 +5,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "snapshot-core/os/fd.h"
 #include "snapshot-core/os/file-reader.h"
+#include "snapshot-core/os/page-cache.h"
 
 typedef struct {
   SnapImage parent;
   int fd;
   char *name;
+  SnapPageCache *cache;
 
   /* The data that was found last: without this a client that asks piece by
      piece would make the kernel walk a large file's extents each time. */
@@ -32,38 +33,25 @@ fail (const PlainImage *self, int errnum, const char *what, guint64 offset,
 
 /* ---- reads ---- */
 
-/* Read what is in memory already; the number of bytes, perhaps 0. */
-static gsize
-read_cached (const PlainImage *self, guint64 offset, void *buffer, gsize length)
-{
-  struct iovec vector = { buffer, length };
-  ssize_t n = preadv2 (self->fd, &vector, 1, offset, RWF_NOWAIT);
-
-  return n > 0 ? n : 0;
-}
-
 static gboolean
-read_from_disk (const PlainImage *self, guint64 offset, guint8 *buffer,
-                gsize length, GError **error)
+read_all (const PlainImage *self, guint64 offset, guint8 *buffer, gsize length,
+          GError **error)
 {
-  guint64 at = offset;
-
   while (length > 0) {
-    ssize_t n = pread (self->fd, buffer, length, at);
+    ssize_t n = pread (self->fd, buffer, length, offset);
 
     if (n < 0 && errno == EINTR)
       continue;
     if (n < 0)
-      return fail (self, errno, "read", at, error);
+      return fail (self, errno, "read", offset, error);
     if (n == 0)
       return snap_error_set (error, SNAP_ERROR_IO,
                              "%s: became shorter while it was served",
                              self->name);
     buffer += n;
-    at += n;
+    offset += n;
     length -= n;
   }
-  posix_fadvise (self->fd, offset, at - offset, POSIX_FADV_DONTNEED);
   return TRUE;
 }
 
@@ -72,11 +60,12 @@ plain_read_at (SnapImage *image, guint64 offset, void *buffer, gsize length,
                GError **error)
 {
   PlainImage *self = (PlainImage *) image;
-  gsize done = read_cached (self, offset, buffer, length);
+  gboolean is_read;
 
-  return done == length
-         || read_from_disk (self, offset + done, (guint8 *) buffer + done,
-                            length - done, error);
+  snap_page_cache_note (self->cache, offset, length);
+  is_read = read_all (self, offset, buffer, length, error);
+  snap_page_cache_drop (self->cache, offset, length);
+  return is_read;
 }
 
 /* ---- allocation ---- */
@@ -164,6 +153,7 @@ plain_close (SnapImage *image)
 {
   PlainImage *self = (PlainImage *) image;
 
+  snap_page_cache_free (self->cache);
   snap_fd_clear (&self->fd);
   g_mutex_clear (&self->lock);
   g_free (self->name);
@@ -196,6 +186,7 @@ snap_plain_image_take (int fd, const char *name, GError **error)
   self->parent.size = size;
   self->fd = snap_fd_steal (&taken);
   self->name = g_strdup (name);
+  self->cache = snap_page_cache_new (self->fd, size);
   g_mutex_init (&self->lock);
   return &self->parent;
 }

@@ -4,7 +4,9 @@ libsnap_format_la_SOURCES = \
 	%D%/btrfs-diff.c %D%/btrfs-diff.h \
 	%D%/btrfs-item.c %D%/btrfs-item.h \
 	%D%/btrfs-map.c %D%/btrfs-map.h \
+	%D%/cow-store.c %D%/cow-store.h \
 	%D%/fiemap.c %D%/fiemap.h \
+	%D%/lvm-report.c %D%/lvm-report.h \
 	%D%/manifest.c %D%/manifest.h \
 	%D%/qcow2-bitmaps.c %D%/qcow2-bitmaps.h \
 	%D%/qcow2-diff.c \

@@ -7,6 +7,7 @@ libsnap_os_la_SOURCES = \
 	%D%/child.c %D%/child.h \
 	%D%/command.c %D%/command.h \
 	%D%/deadline.h \
+	%D%/device-mapper.c %D%/device-mapper.h \
 	%D%/fd.c %D%/fd.h \
 	%D%/fiemap.c %D%/fiemap.h \
 	%D%/file-reader.c %D%/file-reader.h \
@@ -14,7 +15,10 @@ libsnap_os_la_SOURCES = \
 	%D%/keeper.c %D%/keeper.h \
 	%D%/lock-file.c %D%/lock-file.h \
 	%D%/nbd-source.c %D%/nbd-source.h \
+	%D%/page-cache.c %D%/page-cache.h \
+	%D%/path.c %D%/path.h \
 	%D%/reflink.c %D%/reflink.h \
 	%D%/reserved-directory.c %D%/reserved-directory.h
-libsnap_os_la_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS) $(BTRFSUTIL_CFLAGS)
-libsnap_os_la_LIBADD = $(LIBNBD_LIBS) $(BTRFSUTIL_LIBS)
+libsnap_os_la_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS) $(BTRFSUTIL_CFLAGS) \
+	$(DEVMAPPER_CFLAGS)
+libsnap_os_la_LIBADD = $(LIBNBD_LIBS) $(BTRFSUTIL_LIBS) $(DEVMAPPER_LIBS)

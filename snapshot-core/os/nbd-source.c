@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <libnbd.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -24,6 +25,10 @@
 
 /* How long a server may take to open its image and shake hands. */
 #define HANDSHAKE_MS (60 * 1000)
+
+/* How long a server may be silent over a read: an image on storage that hangs
+   must not make everybody hang who waits for us. */
+#define READ_MS (60 * 1000)
 
 /* How long a server may take to end once its connections are closed.  It has
    nothing to write, so ending it with a signal loses nothing. */
@@ -45,6 +50,8 @@ struct _SnapNbdSource {
   pid_t pid;
   int stderr_fd; /* a memory file that the server writes to */
   guint64 size;
+  guint patience_ms;  /* how long it may be silent over a read */
+  int silent;         /* atomic: it was killed because it did not answer */
   GPtrArray *handles; /* of struct nbd_handle, all of them */
 
   /* Borrowed handles that are free, or SELF once none is alive: whoever
@@ -190,6 +197,10 @@ describe_end (SnapNbdSource *self)
   g_autofree char *how = snap_child_status_text (status);
   g_autofree char *line = first_stderr_line (self);
 
+  if (g_atomic_int_get (&self->silent))
+    return g_strdup_printf ("%s: %s did not answer for %u s and was ended",
+                            self->name, self->program,
+                            (self->patience_ms + 999) / 1000);
   if (line == NULL)
     return g_strdup_printf ("%s: %s ended: it %s", self->name, self->program,
                             how);
@@ -277,6 +288,7 @@ source_new (const char *program, const char *name)
   self->name = g_strdup (name);
   self->program = g_path_get_basename (program);
   self->stderr_fd = -1;
+  self->patience_ms = READ_MS;
   self->handles = g_ptr_array_new_with_free_func (close_handle);
   self->idle = g_async_queue_new ();
   return self;
@@ -344,6 +356,39 @@ has_ended (struct nbd_handle *nbd)
   return nbd_aio_is_dead (nbd) || nbd_aio_is_closed (nbd);
 }
 
+/* A server that is silent will not answer the others either: with it end all
+   connections, each in the hands that hold it. */
+static void
+give_up (SnapNbdSource *self)
+{
+  if (g_atomic_int_compare_and_exchange (&self->silent, 0, 1))
+    kill (self->pid, SIGKILL);
+}
+
+/* FALSE when the connection has failed or was silent for too long: then the
+   buffer may still be written to as long as the connection is used. */
+static gboolean
+read_in_time (SnapNbdSource *self, struct nbd_handle *nbd, guint64 offset,
+              void *buffer, gsize length, gboolean *in_time)
+{
+  SnapDeadline deadline = snap_deadline_in (self->patience_ms);
+  int done = 0;
+  gint64 cookie =
+      nbd_aio_pread (nbd, buffer, length, offset, NBD_NULL_COMPLETION, 0);
+
+  *in_time = TRUE;
+  while (cookie > 0
+         && (done = nbd_aio_command_completed (nbd, (uint64_t) cookie)) == 0) {
+    int left_ms = snap_deadline_left_ms (deadline);
+    int polled = left_ms > 0 ? nbd_poll (nbd, left_ms) : 0;
+
+    *in_time = polled != 0 || left_ms > 1;
+    if (polled < 0 || !*in_time)
+      return FALSE;
+  }
+  return done > 0;
+}
+
 /* A connection that ends while we use it is no error as long as there is
    another one; usually it is the server that ended, and with it all. */
 static gboolean
@@ -353,9 +398,12 @@ read_piece (SnapNbdSource *self, guint64 offset, void *buffer, gsize length,
   struct nbd_handle *nbd;
 
   while ((nbd = take_handle (self, error)) != NULL) {
-    gboolean done = nbd_pread (nbd, buffer, length, offset, 0) == 0;
+    gboolean in_time;
+    gboolean done = read_in_time (self, nbd, offset, buffer, length, &in_time);
 
-    if (!done && has_ended (nbd)) {
+    if (!in_time)
+      give_up (self);
+    if (!in_time || (!done && has_ended (nbd))) {
       retire_handle (self);
       continue;
     }
@@ -388,6 +436,12 @@ snap_nbd_source_read (SnapNbdSource *self, guint64 offset, void *buffer,
     done += piece;
   }
   return TRUE;
+}
+
+void
+snap_nbd_source_set_patience (SnapNbdSource *self, guint patience_ms)
+{
+  self->patience_ms = patience_ms;
 }
 
 int

@@ -36,6 +36,10 @@ guint64 snap_nbd_source_size (SnapNbdSource *self);
 gboolean snap_nbd_source_read (SnapNbdSource *self, guint64 offset,
                                void *buffer, gsize length, GError **error);
 
+/* How long the server may be silent over a read before it is ended and the
+   read fails; 60 s unless told otherwise.  Before the first read. */
+void snap_nbd_source_set_patience (SnapNbdSource *self, guint patience_ms);
+
 /* The server's pid, for tests and messages. */
 int snap_nbd_source_pid (SnapNbdSource *self);
 

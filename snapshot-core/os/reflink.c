@@ -61,7 +61,7 @@ snap_reflink_open_unnamed (int directory_fd, GError **error)
   int fd = openat (directory_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
   if (fd < 0)
-    snap_error_set_errno (error, errno, "file without a name");
+    snap_error_set_errno (error, errno, "temporary file");
   return fd;
 }
 

@@ -20,7 +20,13 @@
 #define MARK_NAME "user.nbdsnap.directory"
 #define MARK_VALUE "1"
 
+/* What it is called until it is marked. */
+#define UNMARKED_NAME SNAP_RESERVED_NAME "-new"
+
 #define RETRY_US 20000
+/* Nobody keeps the parent locked for longer than it takes to make or remove
+   an empty directory. */
+#define PARENT_TIMEOUT_MS 10000
 
 static int
 open_directory (int parent_fd, const char *name)
@@ -72,88 +78,6 @@ snap_reserved_open (int parent_fd, const char *where, int *fd, GError **error)
   return TRUE;
 }
 
-/* ---- making ---- */
-
-static char *
-unmarked_name (const char *set_id)
-{
-  return g_strconcat (SNAP_RESERVED_NAME, "-", set_id, NULL);
-}
-
-static gboolean
-make_marked (int parent_fd, const char *where, const char *name, GError **error)
-{
-  snap_autofd int fd = -1;
-
-  if (mkdirat (parent_fd, name, 0700) < 0)
-    return snap_error_set_errno (error, errno, "%s/%s", where, name);
-  fd = open_directory (parent_fd, name);
-  if (fd < 0
-      || fsetxattr (fd, MARK_NAME, MARK_VALUE, sizeof MARK_VALUE - 1, 0) < 0)
-    return snap_error_set_errno (error, errno, "%s/%s", where, name);
-  return TRUE;
-}
-
-/* Somebody else may have been faster: then theirs is as good. */
-static gboolean
-put_in_place (int parent_fd, const char *where, const char *name,
-              GError **error)
-{
-  if (renameat2 (parent_fd, name, parent_fd, SNAP_RESERVED_NAME,
-                 RENAME_NOREPLACE)
-      == 0)
-    return TRUE;
-  if (errno == EEXIST)
-    return unlinkat (parent_fd, name, AT_REMOVEDIR) == 0
-           || snap_error_set_errno (error, errno, "%s/%s", where, name);
-  return snap_error_set_errno (error, errno, "%s/%s", where,
-                               SNAP_RESERVED_NAME);
-}
-
-int
-snap_reserved_make (int parent_fd, const char *where, const char *set_id,
-                    GError **error)
-{
-  g_autofree char *name = unmarked_name (set_id);
-  int fd = -1;
-
-  if (!snap_reserved_open (parent_fd, where, &fd, error) || fd >= 0)
-    return fd;
-  if (!make_marked (parent_fd, where, name, error)
-      || !put_in_place (parent_fd, where, name, error)
-      || !snap_reserved_open (parent_fd, where, &fd, error))
-    return -1;
-  if (fd < 0)
-    snap_error_set (error, SNAP_ERROR_NOT_FOUND, "%s/%s: was removed meanwhile",
-                    where, SNAP_RESERVED_NAME);
-  return fd;
-}
-
-static gboolean
-remove_if_empty (int parent_fd, const char *where, const char *name,
-                 GError **error)
-{
-  if (unlinkat (parent_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT
-      || errno == ENOTEMPTY || errno == EEXIST)
-    return TRUE;
-  return snap_error_set_errno (error, errno, "%s/%s", where, name);
-}
-
-gboolean
-snap_reserved_discard (int parent_fd, const char *where, const char *set_id,
-                       GError **error)
-{
-  g_autofree char *name = unmarked_name (set_id);
-  snap_autofd int fd = -1;
-
-  if (!remove_if_empty (parent_fd, where, name, error))
-    return FALSE;
-  if (!snap_reserved_open (parent_fd, where, &fd, error))
-    return FALSE;
-  return fd < 0
-         || remove_if_empty (parent_fd, where, SNAP_RESERVED_NAME, error);
-}
-
 /* ---- the lock ---- */
 
 static gboolean
@@ -190,6 +114,74 @@ snap_reserved_lock (int fd, const char *where, guint timeout_ms, GError **error)
   snap_error_set (error, SNAP_ERROR_NOT_FOUND, "%s/%s: was removed meanwhile",
                   where, SNAP_RESERVED_NAME);
   return -1;
+}
+
+/* ---- making ---- */
+
+/* Under the parent's lock, so that nobody's unmarked directory is taken for a
+   leftover. */
+static gboolean
+make_marked (int parent_fd, const char *where, GError **error)
+{
+  snap_autofd int fd = -1;
+
+  if (unlinkat (parent_fd, UNMARKED_NAME, AT_REMOVEDIR) < 0 && errno != ENOENT)
+    return snap_error_set_errno (error, errno, "%s/%s", where, UNMARKED_NAME);
+  if (mkdirat (parent_fd, UNMARKED_NAME, 0700) == 0)
+    fd = open_directory (parent_fd, UNMARKED_NAME);
+  if (fd >= 0
+      && fsetxattr (fd, MARK_NAME, MARK_VALUE, sizeof MARK_VALUE - 1, 0) == 0
+      && renameat2 (parent_fd, UNMARKED_NAME, parent_fd, SNAP_RESERVED_NAME,
+                    RENAME_NOREPLACE)
+             == 0)
+    return TRUE;
+  snap_error_set_errno (error, errno, "%s/%s", where, SNAP_RESERVED_NAME);
+  unlinkat (parent_fd, UNMARKED_NAME, AT_REMOVEDIR);
+  return FALSE;
+}
+
+int
+snap_reserved_make (int parent_fd, const char *where, GError **error)
+{
+  snap_autofd int lock = -1;
+  int fd = -1;
+
+  if (!snap_reserved_open (parent_fd, where, &fd, error) || fd >= 0)
+    return fd;
+  lock = snap_reserved_lock (parent_fd, where, PARENT_TIMEOUT_MS, error);
+  if (lock < 0 || !snap_reserved_open (parent_fd, where, &fd, error) || fd >= 0)
+    return fd;
+  if (!make_marked (parent_fd, where, error)
+      || !snap_reserved_open (parent_fd, where, &fd, error))
+    return -1;
+  if (fd < 0)
+    snap_error_set (error, SNAP_ERROR_NOT_FOUND, "%s/%s: was removed meanwhile",
+                    where, SNAP_RESERVED_NAME);
+  return fd;
+}
+
+static gboolean
+remove_if_empty (int parent_fd, const char *where, const char *name,
+                 GError **error)
+{
+  if (unlinkat (parent_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT
+      || errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR)
+    return TRUE;
+  return snap_error_set_errno (error, errno, "%s/%s", where, name);
+}
+
+gboolean
+snap_reserved_discard (int parent_fd, const char *where, GError **error)
+{
+  snap_autofd int lock =
+      snap_reserved_lock (parent_fd, where, PARENT_TIMEOUT_MS, error);
+  snap_autofd int fd = -1;
+
+  if (lock < 0 || !remove_if_empty (parent_fd, where, UNMARKED_NAME, error)
+      || !snap_reserved_open (parent_fd, where, &fd, error))
+    return FALSE;
+  return fd < 0
+         || remove_if_empty (parent_fd, where, SNAP_RESERVED_NAME, error);
 }
 
 /* ---- listing ---- */

@@ -24,18 +24,17 @@ gboolean snap_reserved_open (int parent_fd, const char *where, int *fd,
                              GError **error);
 
 /*
- * Open it, and make it first if there is none: under another name, which
- * contains @set_id, until it is marked.  -1 on error.
+ * Open it, and make it first if there is none: under another name until it is
+ * marked.  -1 on error.
  *
- * Errors: as above, NO_SPACE.
+ * Errors: as above, BUSY, NO_SPACE.
  */
-int snap_reserved_make (int parent_fd, const char *where, const char *set_id,
-                        GError **error);
+int snap_reserved_make (int parent_fd, const char *where, GError **error);
 
-/* Remove what snap_reserved_make() may have left half-made for @set_id, and
-   the directory itself if it is ours and empty. */
+/* Remove what somebody who was killed may have left half-made, and the
+   directory itself if it is ours and empty. */
 gboolean snap_reserved_discard (int parent_fd, const char *where,
-                                const char *set_id, GError **error);
+                                GError **error);
 
 /*
  * Be the only one who adds to or removes from the directory, waiting for at

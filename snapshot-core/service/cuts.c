@@ -3,6 +3,7 @@
 
 #include "snapshot-core/service/cuts.h"
 
+#include "snapshot-core/service/guard.h"
 #include "snapshot-core/service/set-record.h"
 
 /* The cuts of one driver, cut by one call. */
@@ -15,6 +16,7 @@ typedef struct {
 struct _SnapCuts {
   GPtrArray *all;    /* SnapCut, in the order of the volumes */
   GPtrArray *groups; /* Group, the slowest first */
+  SnapGuard *guard;  /* ready for the windows, or NULL if there are none */
 };
 
 static void
@@ -35,6 +37,7 @@ snap_cuts_free (SnapCuts *self)
 {
   if (self == NULL)
     return;
+  snap_guard_free (self->guard);
   g_ptr_array_unref (self->groups);
   g_ptr_array_unref (self->all);
   g_free (self);
@@ -146,6 +149,27 @@ snap_cuts_check_cancelled (GCancellable *cancellable, GError **error)
   return snap_error_set (error, SNAP_ERROR_CANCELLED, "snapshot: interrupted");
 }
 
+/* Have a guard stand by if some driver's cut is made while devices are
+   suspended. */
+static gboolean
+prepare_window (SnapCuts *self, GError **error)
+{
+  g_autoptr (SnapWindow) window = snap_window_new ();
+
+  for (guint i = 0; i < self->groups->len; i++) {
+    const Group *group = g_ptr_array_index (self->groups, i);
+
+    if (SNAP_DRIVER_HAS (group->driver, window)
+        && !group->driver->window ((SnapCut **) group->cuts->pdata,
+                                   group->cuts->len, window, error))
+      return FALSE;
+  }
+  if (snap_window_is_empty (window))
+    return TRUE;
+  self->guard = snap_guard_start (window, error);
+  return self->guard != NULL;
+}
+
 gboolean
 snap_cuts_prepare (SnapCuts *self, GCancellable *cancellable, GError **error)
 {
@@ -158,7 +182,7 @@ snap_cuts_prepare (SnapCuts *self, GCancellable *cancellable, GError **error)
     if (driver->prepare != NULL && !driver->prepare (cut, error))
       return FALSE;
   }
-  return TRUE;
+  return prepare_window (self, error);
 }
 
 gboolean
@@ -175,6 +199,8 @@ snap_cuts_cut (SnapCuts *self, GCancellable *cancellable, guint64 *window_us,
                                 group->cuts->len, error))
       return FALSE;
   }
+  if (self->guard != NULL && !snap_guard_go (self->guard, error))
+    return FALSE;
   *window_us = g_get_monotonic_time () - start_us;
   return TRUE;
 }

@@ -82,6 +82,18 @@ snap_diff_comparable (SnapVolume *volume, const SnapPoint *from,
   return snap_diff_check (volume, from, to, NULL);
 }
 
+static gboolean
+hold_both (SnapDiff *self, SnapState *state, GError **error)
+{
+  self->from_hold = snap_hold_take (state, self->from_volume, self->from,
+                                    SNAP_HOLD_USE, error);
+  if (self->from_hold == NULL)
+    return FALSE;
+  self->to_hold =
+      snap_hold_take (state, self->to_volume, self->to, SNAP_HOLD_USE, error);
+  return self->to_hold != NULL;
+}
+
 SnapDiff *
 snap_diff_new (SnapState *state, SnapVolume *from_volume, const SnapPoint *from,
                SnapVolume *to_volume, const SnapPoint *to, GError **error)
@@ -94,12 +106,8 @@ snap_diff_new (SnapState *state, SnapVolume *from_volume, const SnapPoint *from,
   self->from = snap_point_dup (from);
   self->to = snap_point_dup (to);
 
-  self->from_hold =
-      snap_hold_take (state, from_volume, from, SNAP_HOLD_USE, error);
-  if (self->from_hold == NULL)
-    return NULL;
-  self->to_hold = snap_hold_take (state, to_volume, to, SNAP_HOLD_USE, error);
-  if (self->to_hold == NULL || !check_comparable (&request, error))
+  if ((state != NULL && !hold_both (self, state, error))
+      || !check_comparable (&request, error))
     return NULL;
   return g_steal_pointer (&self);
 }

@@ -24,6 +24,7 @@ typedef struct _SnapDiff SnapDiff;
 /*
  * Get ready to compare two points.  @from_volume equals @to_volume unless two
  * volumes are compared.  References are taken on volumes, copies of points.
+ * Without a @state no holds are taken: the caller has them.
  *
  * Errors: NOT_COMPARABLE, BUSY, USAGE (same point kind that cannot be a side).
  */

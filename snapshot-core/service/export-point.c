@@ -66,7 +66,7 @@ snap_export_point_close (SnapExportPoint *self)
   self->image = NULL;
 }
 
-/* ---- pairs ---- */
+/* ---- pairs, of points that are held ---- */
 
 SnapExportPair *
 snap_export_pair_new (SnapExportPoint *from, SnapExportPoint *to)
@@ -89,12 +89,12 @@ snap_export_pair_free (SnapExportPair *self)
 }
 
 static SnapExtents *
-compare (SnapExportPair *self, SnapState *state, GError **error)
+compare (SnapExportPair *self, GError **error)
 {
   g_autoptr (SnapExtents) dirty = snap_extents_new ();
   SnapDiffResult result;
   g_autoptr (SnapDiff) diff =
-      snap_diff_new (state, self->from->volume, self->from->point,
+      snap_diff_new (NULL, self->from->volume, self->from->point,
                      self->to->volume, self->to->point, error);
 
   if (diff == NULL
@@ -104,12 +104,12 @@ compare (SnapExportPair *self, SnapState *state, GError **error)
 }
 
 const SnapExtents *
-snap_export_pair_dirty (SnapExportPair *self, SnapState *state, GError **error)
+snap_export_pair_dirty (SnapExportPair *self, GError **error)
 {
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
 
   if (!self->done)
-    self->dirty = compare (self, state, &self->error);
+    self->dirty = compare (self, &self->error);
   self->done = TRUE;
   if (self->dirty == NULL && error != NULL)
     *error = g_error_copy (self->error);

@@ -45,6 +45,6 @@ void snap_export_pair_free (SnapExportPair *self);
 
 /* The dirty extents, borrowed; computed by whoever asks first. */
 const SnapExtents *snap_export_pair_dirty (SnapExportPair *self,
-                                           SnapState *state, GError **error);
+                                           GError **error);
 
 #endif

@@ -315,5 +315,5 @@ const SnapExtents *
 snap_export_dirty (SnapExport *self, GError **error)
 {
   g_return_val_if_fail (self->pair != NULL, NULL);
-  return snap_export_pair_dirty (self->pair, self->exports->state, error);
+  return snap_export_pair_dirty (self->pair, error);
 }

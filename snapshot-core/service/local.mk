@@ -9,6 +9,7 @@ libsnap_service_la_SOURCES = \
 	%D%/export-point.c %D%/export-point.h \
 	%D%/export-volume.c %D%/export-volume.h \
 	%D%/export.c %D%/export.h \
+	%D%/guard.c %D%/guard.h \
 	%D%/hidden.c %D%/hidden.h \
 	%D%/hold.c %D%/hold.h \
 	%D%/journal.c \

@@ -190,9 +190,12 @@ make (Creation *self, GError **error)
 static void
 undo (Creation *self, GError *reason)
 {
+  /* The storage's tools would wait for a device that stands still: recovery
+     resumes it first. */
+  gboolean frozen = g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_FROZEN);
   g_autoptr (GError) again = NULL;
 
-  if (!self->undecided && snap_cuts_abort (self->cuts, &again)
+  if (!frozen && !self->undecided && snap_cuts_abort (self->cuts, &again)
       && snap_journal_finish (g_steal_pointer (&self->journal), &again))
     return;
   if (again != NULL) {

@@ -3,12 +3,14 @@
 
 #include "snapshot-core/service/set-record.h"
 
+#include "snapshot-core/os/path.h"
+
 /* Recovery may run in another working directory. */
 static char *
 absolute_location (const char *location)
 {
   if (g_file_test (location, G_FILE_TEST_EXISTS))
-    return g_canonicalize_filename (location, NULL);
+    return snap_path_absolute (location);
   return g_strdup (location);
 }
 
@@ -90,7 +92,9 @@ snap_set_record_make_partial (GError *reason)
 {
   g_autofree char *message = reason->message;
 
-  reason->code = SNAP_ERROR_PARTIAL;
+  /* That something stands still is worse, and stays the code. */
+  if (!g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_FROZEN))
+    reason->code = SNAP_ERROR_PARTIAL;
   reason->domain = SNAP_ERROR;
   reason->message =
       g_strconcat (message, "; the journal holds what is left to do", NULL);

@@ -83,7 +83,17 @@ remove_if_there (SnapState *state, SnapVolume *volume,
   return hold != NULL && volume->driver->remove (volume, point, error);
 }
 
-/* NOT_FOUND on the way means that the volume or the point is gone: done. */
+/* A deletion may have been killed between the point and what was made around
+   it. */
+static gboolean
+sweep (SnapVolume *volume, GError **error)
+{
+  return !SNAP_DRIVER_HAS (volume->driver, sweep)
+         || volume->driver->sweep (volume, error);
+}
+
+/* NOT_FOUND from a volume that is there means that the point is gone: done.
+   A volume that is not there may come back, and its point with it. */
 static gboolean
 remove_again (SnapState *state, SnapRegistry *registry,
               const SnapManifestMember *member, GError **error)
@@ -97,9 +107,11 @@ remove_again (SnapState *state, SnapRegistry *registry,
   reference.driver = find_driver (registry, member->driver, error);
   if (reference.driver == NULL)
     return FALSE;
-  volume = snap_volume_open (registry, &reference, &options, &reason);
-  if (volume != NULL)
-    remove_if_there (state, volume, member, &reason);
+  volume = snap_volume_open (registry, &reference, &options, error);
+  if (volume == NULL)
+    return FALSE;
+  if (remove_if_there (state, volume, member, &reason))
+    sweep (volume, &reason);
   if (reason != NULL
       && !g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_NOT_FOUND)) {
     g_propagate_error (error, g_steal_pointer (&reason));
@@ -198,4 +210,25 @@ snap_set_recover (SnapState *state, SnapRegistry *registry, guint *n_finished,
   snap_set_record_make_partial (first);
   g_propagate_error (error, g_steal_pointer (&first));
   return FALSE;
+}
+
+gboolean
+snap_set_forget (SnapState *state, const char *set_id, GError **error)
+{
+  g_autoptr (GHashTable) seen =
+      g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+
+  for (;;) {
+    SnapJournal *journal = NULL;
+    g_autofree char *text = NULL;
+
+    if (!snap_journal_next_orphan (state, seen, &journal, &text, error))
+      return FALSE;
+    if (journal == NULL)
+      return snap_error_set (error, SNAP_ERROR_NOT_FOUND,
+                             "%s: nothing unfinished has this id", set_id);
+    if (g_str_equal (snap_journal_set_id (journal), set_id))
+      return snap_journal_finish (journal, error);
+    snap_journal_abandon (journal);
+  }
 }

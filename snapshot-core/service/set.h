@@ -81,4 +81,12 @@ gboolean snap_set_check_delete (SnapState *state, const SnapSetMember *members,
 gboolean snap_set_recover (SnapState *state, SnapRegistry *registry,
                            guint *n_finished, GError **error);
 
+/*
+ * Drop what the journal says of an unfinished set or deletion, because its
+ * storage will not come back.  Touches no storage.
+ *
+ * Errors: NOT_FOUND (there is no such entry, or its maker lives), IO.
+ */
+gboolean snap_set_forget (SnapState *state, const char *set_id, GError **error);
+
 #endif

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "snapshot-core/os/fd.h"
+#include "snapshot-core/os/path.h"
 #include "snapshot-core/service/state-text.h"
 
 #define SET_ID_LENGTH 16
@@ -31,9 +32,8 @@ snap_state_new (const char *directory)
 {
   SnapState *self = g_new0 (SnapState, 1);
 
-  self->directory = directory != NULL
-                        ? g_canonicalize_filename (directory, NULL)
-                        : default_directory ();
+  self->directory =
+      directory != NULL ? snap_path_absolute (directory) : default_directory ();
   return self;
 }
 

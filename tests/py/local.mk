@@ -10,6 +10,7 @@ SNAP_PY_QUICK = \
 	%D%/test_plugin_faults.py \
 	%D%/test_plugin_status.py \
 	%D%/test_qcow2_encrypted.py \
+	%D%/test_recovery.py \
 	%D%/test_trust.py
 SNAP_PY_FULL = \
 	%D%/test_files_history.py \

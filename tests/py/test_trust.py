@@ -5,7 +5,9 @@ each of these gave a diff that missed changes before it was refused."""
 import json
 import os
 import pathlib
+import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -114,6 +116,78 @@ def test_another_backing_file_put_in_place_makes_older_snapshots_no_base(overlay
                "disk.qcow2"])
     snapshot("two")
     refused(nbdsnap("diff", "--json", "disk.qcow2@one..two"), 5, "other.qcow2")
+
+
+def make_old_other(name):
+    """A backing file with other content and an old mtime."""
+    shutil.copy2("base.qcow2", name)
+    write(9, "256k", "64k", name)
+    os.utime(name, (1, 1))
+
+
+def test_a_backing_file_moved_in_place_makes_older_snapshots_no_base(overlay):
+    """Its mtime is as old as that of the one it replaces."""
+    make_old_other("other.qcow2")
+    snapshot("one")
+    time.sleep(0.02)
+    os.rename("other.qcow2", "base.qcow2")
+    snapshot("two")
+    refused(nbdsnap("diff", "--json", "disk.qcow2@one..two"), 5, "base.qcow2")
+
+
+@pytest.mark.parametrize("backing", ["other.qcow2", ""])
+def test_a_snapshot_of_ours_knows_over_which_files_it_was_made(overlay, backing):
+    """Nothing in the image tells of `rebase -u`, and an old file's times
+    neither."""
+    make_old_other("other.qcow2")
+    time.sleep(0.02)
+    assert nbdsnap("create", "-n", "one", "disk.qcow2").returncode == 0
+    tools.run(["qemu-img", "rebase", "-u", "-b", backing,
+               *(["-F", "qcow2"] if backing else []), "disk.qcow2"])
+    assert nbdsnap("create", "-n", "two", "disk.qcow2").returncode == 0
+    refused(nbdsnap("diff", "--json", "disk.qcow2@one..two"), 5,
+            "other backing files")
+    tools.run(["qemu-img", "rebase", "-u", "-b", "base.qcow2", "-F", "qcow2",
+               "disk.qcow2"])
+    refused(nbdsnap("diff", "--json", "disk.qcow2@one..two"), 5,
+            "other backing files")
+
+
+def test_a_backing_file_of_unnamed_format_is_not_guessed_to_be_raw():
+    """Old tools named none; QEMU would find out that it is VMDK."""
+    tools.run(["qemu-img", "create", "-q", "-f", "vmdk", "base.vmdk", "1M"])
+    tools.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", "base.vmdk",
+               "-F", "vmdk", "disk.qcow2"])
+    image = pathlib.Path("disk.qcow2")
+    forget_backing_format(image)
+    refused(nbdsnap("list", "disk.qcow2"), 1, "format")
+
+
+def forget_backing_format(image):
+    name = bytes.fromhex("e2792aca")
+    data = image.read_bytes()
+    assert data.count(name) == 1
+    image.write_bytes(data.replace(name, b"\x12\x34\x56\x78"))
+
+
+def test_a_link_before_dots_leads_where_the_kernel_goes():
+    """Taking "link/.." out of a path names another file."""
+    os.makedirs("b/c")
+    os.makedirs("a")
+    os.symlink("../b/c", "a/link")
+    for folder, size in ("a", "1M"), ("b", "2M"):
+        tools.run(["qemu-img", "create", "-q", "-f", "qcow2",
+                   f"{folder}/disk.qcow2", size])
+    assert nbdsnap("create", "-n", "x", "a/link/../disk.qcow2").returncode == 0
+    native = {folder: json.loads(tools.run(
+        ["qemu-img", "info", "--output=json", f"{folder}/disk.qcow2"])).get("snapshots", [])
+        for folder in "ab"}
+    assert len(native["b"]) == 1 and not native["a"]
+
+    tools.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", "../disk.qcow2",
+               "-F", "qcow2", "b/c/top.qcow2"])
+    result = nbdsnap("diff", "--json", "a/link/top.qcow2@backing..live")
+    assert json.loads(result.stdout)["from_size"] == 2 << 20
 
 
 def test_an_unchanged_backing_file_stays_comparable(overlay):

@@ -352,9 +352,9 @@ memory_recover (const char *record, SnapRecover action, GError **error)
     return snap_error_set (error, SNAP_ERROR_CORRUPT, "record: %s", record);
   if (!memory_enter (MEMORY_RECOVER, words[1], error))
     return FALSE;
-  store = memory_lock_store (words[1], NULL);
+  store = memory_lock_store (words[1], error);
   if (store == NULL)
-    return TRUE;
+    return FALSE;
   finish (store, words[0], action);
   memory_unlock ();
   return TRUE;

@@ -2,13 +2,14 @@
 #include "config.h"
 
 #include "cli/text.h"
+#include "snapshot-core/base/text.h"
 
 #include "cli/table.h"
 
 static void
 assert_escaped (const char *text, gboolean utf8, const char *expected)
 {
-  g_autofree char *escaped = cli_text_escape (text, utf8);
+  g_autofree char *escaped = snap_text_escape (text, utf8);
 
   g_assert_cmpstr (escaped, ==, expected);
 }
@@ -18,7 +19,7 @@ test_control_characters_never_pass (void)
 {
   for (int c = 1; c < 256; c++) {
     const char text[] = { 'a', (char) c, 'b', '\0' };
-    g_autofree char *escaped = cli_text_escape (text, TRUE);
+    g_autofree char *escaped = snap_text_escape (text, TRUE);
 
     for (const char *at = escaped; *at != '\0'; at++)
       g_assert_true (g_ascii_isprint (*at));

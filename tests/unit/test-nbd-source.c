@@ -99,6 +99,28 @@ is_gone (int pid)
   return kill (pid, 0) < 0 && errno == ESRCH;
 }
 
+/* ---- a server that is silent ---- */
+
+static void
+test_silence_is_an_error (Image *image, gconstpointer unused)
+{
+  g_autoptr (SnapNbdSource) source = NULL;
+
+  if (lacks_qemu_nbd ())
+    return;
+  source = must_spawn (image);
+  snap_nbd_source_set_patience (source, 100);
+  kill (snap_nbd_source_pid (source), SIGSTOP);
+  for (int i = 0; i < N_CONNECTIONS + 1; i++) {
+    g_autoptr (GError) error = NULL;
+    guint8 byte;
+
+    g_assert_false (snap_nbd_source_read (source, 0, &byte, 1, &error));
+    g_assert_error (error, SNAP_ERROR, SNAP_ERROR_IO);
+    g_assert_nonnull (strstr (error->message, "qemu-nbd did not answer"));
+  }
+}
+
 /* ---- a server that works ---- */
 
 static void
@@ -424,6 +446,7 @@ main (int argc, char **argv)
   int result;
 
   g_test_init (&argc, &argv, NULL);
+  add ("/nbd-source/silence-is-an-error", test_silence_is_an_error);
   add ("/nbd-source/reads-exactly", test_reads_exactly);
   add ("/nbd-source/more-threads-than-connections",
        test_more_threads_than_connections);

@@ -46,6 +46,11 @@ gboolean btrfs_volume_locate (BtrfsVolume *self, GError **error);
 gboolean btrfs_reserved_open (const BtrfsVolume *volume, int *fd,
                               GError **error);
 
+/* Make it if there is none, and lock it: *reserved_fd, and the lock is
+   returned; -1 on error. */
+int btrfs_reserved_enter (const BtrfsVolume *volume, int *reserved_fd,
+                          GError **error);
+
 /*
  * A snapshot of a subvolume holds all its files, but was made for some of
  * them.  For each of those there is an empty file beside it, its member file,
@@ -107,6 +112,7 @@ gboolean btrfs_cuts_at_once (SnapCut **cuts, gsize n_cuts);
 gboolean btrfs_recover (const char *record, SnapRecover action, GError **error);
 gboolean btrfs_remove (SnapVolume *volume, const SnapPoint *point,
                        GError **error);
+gboolean btrfs_sweep (SnapVolume *volume, GError **error);
 
 /* ---- tree-map.c ---- */
 

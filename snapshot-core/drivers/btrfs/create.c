@@ -25,7 +25,6 @@
 
 typedef struct {
   SnapCut parent;
-  char *set_id;
   char *native;
   gboolean is_done; /* its subvolume's snapshot was made */
 } BtrfsCut;
@@ -78,7 +77,6 @@ btrfs_plan (SnapVolume *volume, const char *name, const char *set_id,
   cut = g_new0 (BtrfsCut, 1);
   cut->parent.volume = volume;
   cut->parent.expected_ms = EXPECTED_MS;
-  cut->set_id = g_strdup (set_id);
   cut->native = snap_native_name_format (name, set_id);
   *record = snap_record_format (
       (const char *[]){ self->top, cut->native, set_id, self->member, NULL });
@@ -100,8 +98,8 @@ gboolean
 btrfs_prepare (SnapCut *cut, GError **error)
 {
   const BtrfsVolume *volume = cut_volume (cut);
-  snap_autofd int reserved = snap_reserved_make (
-      volume->top_fd, volume->top, ((BtrfsCut *) cut)->set_id, error);
+  snap_autofd int reserved =
+      snap_reserved_make (volume->top_fd, volume->top, error);
 
   return reserved >= 0;
 }
@@ -147,16 +145,8 @@ cut_locked (SnapCut **cuts, gsize n_cuts, GError **error)
 {
   const BtrfsVolume *volume = cut_volume (cuts[0]);
   snap_autofd int reserved = -1;
-  snap_autofd int lock = -1;
+  snap_autofd int lock = btrfs_reserved_enter (volume, &reserved, error);
 
-  if (!btrfs_reserved_open (volume, &reserved, error))
-    return FALSE;
-  if (reserved < 0)
-    return snap_error_set (error, SNAP_ERROR_NOT_FOUND,
-                           "%s/%s: was removed meanwhile", volume->top,
-                           SNAP_RESERVED_NAME);
-  lock =
-      snap_reserved_lock (reserved, volume->top, BTRFS_LOCK_TIMEOUT_MS, error);
   return lock >= 0 && cut_subvolume (cuts, n_cuts, reserved, error);
 }
 
@@ -182,7 +172,6 @@ btrfs_free_cut (SnapCut *cut)
 {
   BtrfsCut *self = (BtrfsCut *) cut;
 
-  g_free (self->set_id);
   g_free (self->native);
   g_free (self);
 }
@@ -240,8 +229,8 @@ find_other_member (int reserved_fd, const char *top, const char *native,
 /* Undo one volume's part in a creation.  The set is aborted as a whole, so
    its snapshot goes with the first. */
 static gboolean
-discard (int top_fd, const char *top, const char *native, const char *set_id,
-         const char *member, GError **error)
+discard (int top_fd, const char *top, const char *native, const char *member,
+         GError **error)
 {
   snap_autofd int reserved = -1;
   snap_autofd int lock = -1;
@@ -254,7 +243,7 @@ discard (int top_fd, const char *top, const char *native, const char *set_id,
         || !remove_member (reserved, top, native, member, error))
       return FALSE;
   }
-  return snap_reserved_discard (top_fd, top, set_id, error);
+  return snap_reserved_discard (top_fd, top, error);
 }
 
 gboolean
@@ -263,8 +252,8 @@ btrfs_abort (SnapCut *cut, GError **error)
   const BtrfsCut *self = (BtrfsCut *) cut;
   const BtrfsVolume *volume = cut_volume (cut);
 
-  return discard (volume->top_fd, volume->top, self->native, self->set_id,
-                  volume->member, error);
+  return discard (volume->top_fd, volume->top, self->native, volume->member,
+                  error);
 }
 
 gboolean
@@ -286,9 +275,8 @@ btrfs_recover (const char *record, SnapRecover action, GError **error)
     return TRUE;
   top_fd = open (words[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (top_fd < 0)
-    return errno == ENOENT
-           || snap_error_set_errno (error, errno, "%s", words[0]);
-  return discard (top_fd, words[0], words[1], words[2], words[3], error);
+    return snap_error_set_errno (error, errno, "%s", words[0]);
+  return discard (top_fd, words[0], words[1], words[3], error);
 }
 
 /* Under the lock: the snapshot first, then what says that it is ours. */
@@ -327,6 +315,23 @@ btrfs_remove (SnapVolume *volume, const SnapPoint *point, GError **error)
     return FALSE;
   lock = snap_reserved_lock (reserved, self->top, BTRFS_LOCK_TIMEOUT_MS, error);
   return lock >= 0 && remove_locked (self, reserved, point, error)
-         && snap_reserved_discard (self->top_fd, self->top, point->set_id,
-                                   error);
+         && snap_reserved_discard (self->top_fd, self->top, error);
+}
+
+gboolean
+btrfs_sweep (SnapVolume *volume, GError **error)
+{
+  const BtrfsVolume *self = (BtrfsVolume *) volume;
+  snap_autofd int reserved = -1;
+  snap_autofd int lock = -1;
+
+  if (!btrfs_reserved_open (self, &reserved, error))
+    return FALSE;
+  if (reserved >= 0) {
+    lock =
+        snap_reserved_lock (reserved, self->top, BTRFS_LOCK_TIMEOUT_MS, error);
+    if (lock < 0 || !btrfs_tidy (self, reserved, error))
+      return FALSE;
+  }
+  return snap_reserved_discard (self->top_fd, self->top, error);
 }

@@ -143,4 +143,5 @@ const SnapDriver snap_driver_btrfs = {
   .comparable = btrfs_comparable,
   .diff = btrfs_diff,
   .open_image = btrfs_open_image,
+  .sweep = btrfs_sweep,
 };

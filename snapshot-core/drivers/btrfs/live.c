@@ -107,28 +107,14 @@ make_and_open (const BtrfsVolume *volume, int reserved_fd, BtrfsSide *side,
   return snap_btrfs_delete (reserved_fd, name, opened ? error : NULL) && opened;
 }
 
-/* A set id of nobody: it is only part of a name that lives for an instant. */
-static int
-reserve (const BtrfsVolume *volume, GError **error)
-{
-  g_autofree char *id =
-      g_strdup_printf ("%08x%08x", g_random_int (), g_random_int ());
-
-  return snap_reserved_make (volume->top_fd, volume->top, id, error);
-}
-
 gboolean
 btrfs_live_open (const BtrfsVolume *volume, BtrfsSide *side, GError **error)
 {
-  snap_autofd int reserved = reserve (volume, error);
-  snap_autofd int lock = -1;
+  snap_autofd int reserved = -1;
+  snap_autofd int lock = btrfs_reserved_enter (volume, &reserved, error);
   gboolean opened;
 
   side->fd = -1;
-  if (reserved < 0)
-    return FALSE;
-  lock =
-      snap_reserved_lock (reserved, volume->top, BTRFS_LOCK_TIMEOUT_MS, error);
   if (lock < 0 || !btrfs_tidy (volume, reserved, error))
     return FALSE;
   opened = make_and_open (volume, reserved, side, error);

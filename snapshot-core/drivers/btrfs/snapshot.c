@@ -14,11 +14,53 @@
 #include "snapshot-core/os/reserved-directory.h"
 
 #define MEMBER_LENGTH 32
+#define MAX_ATTEMPTS 16
 
 gboolean
 btrfs_reserved_open (const BtrfsVolume *volume, int *fd, GError **error)
 {
   return snap_reserved_open (volume->top_fd, volume->top, fd, error);
+}
+
+/* Somebody may delete the last snapshot, and the directory with it, just
+   before we get the lock: FALSE without an error. */
+static gboolean
+try_to_enter (const BtrfsVolume *volume, int *reserved_fd, int *lock_fd,
+              GError **error)
+{
+  g_autoptr (GError) reason = NULL;
+  snap_autofd int reserved =
+      snap_reserved_make (volume->top_fd, volume->top, &reason);
+  snap_autofd int lock = -1;
+
+  if (reserved >= 0)
+    lock = snap_reserved_lock (reserved, volume->top, BTRFS_LOCK_TIMEOUT_MS,
+                               &reason);
+  if (g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_NOT_FOUND))
+    return FALSE;
+  if (reason != NULL) {
+    g_propagate_error (error, g_steal_pointer (&reason));
+    return TRUE;
+  }
+  *reserved_fd = snap_fd_steal (&reserved);
+  *lock_fd = snap_fd_steal (&lock);
+  return TRUE;
+}
+
+int
+btrfs_reserved_enter (const BtrfsVolume *volume, int *reserved_fd,
+                      GError **error)
+{
+  int lock = -1;
+
+  *reserved_fd = -1;
+  for (int i = 0; i < MAX_ATTEMPTS; i++)
+    if (try_to_enter (volume, reserved_fd, &lock, error))
+      return lock;
+  snap_error_set (error, SNAP_ERROR_BUSY,
+                  "%s/%s: was removed meanwhile, again and again", volume->top,
+                  SNAP_RESERVED_NAME);
+  return -1;
 }
 
 /* ---- member files ---- */

@@ -11,6 +11,7 @@
 #include "snapshot-core/os/fd.h"
 #include "snapshot-core/os/file-reader.h"
 #include "snapshot-core/os/image-lock.h"
+#include "snapshot-core/os/path.h"
 
 static void
 file_free (Qcow2File *file)
@@ -41,39 +42,50 @@ open_plain_file (const char *path, GError **error)
   return snap_fd_steal (&fd);
 }
 
+static gint64
+to_us (struct timespec time)
+{
+  return (gint64) time.tv_sec * G_USEC_PER_SEC + time.tv_nsec / 1000;
+}
+
+/* A file that was copied or moved here may have an old mtime, but not an old
+   ctime. */
 static gboolean
-note_mtime (Qcow2File *file, int fd, GError **error)
+note_change (Qcow2File *file, int fd, GError **error)
 {
   struct stat st;
 
   if (fstat (fd, &st) < 0)
     return snap_error_set_errno (error, errno, "%s", file->path);
-  file->changed_us =
-      (gint64) st.st_mtim.tv_sec * G_USEC_PER_SEC + st.st_mtim.tv_nsec / 1000;
+  file->changed_us = MAX (to_us (st.st_mtim), to_us (st.st_ctim));
   return TRUE;
 }
 
 static gboolean
-looks_like_qcow2 (SnapReader *reader, gboolean *answer, GError **error)
+looks_like_qcow2 (SnapReader *reader)
 {
   static const guint8 magic[4] = { 'Q', 'F', 'I', 0xfb };
   guint8 head[sizeof magic];
 
-  *answer = FALSE;
-  if (reader->size < sizeof head)
-    return TRUE;
-  if (!snap_reader_read (reader, 0, head, sizeof head, error))
-    return FALSE;
-  *answer = memcmp (head, magic, sizeof magic) == 0;
-  return TRUE;
+  return reader->size >= sizeof head
+         && snap_reader_read (reader, 0, head, sizeof head, NULL)
+         && memcmp (head, magic, sizeof magic) == 0;
 }
 
-/* A format that an image names for its backing file, or NULL to look. */
+/* A format that an image names for its backing file.  Where it names none,
+   which old tools left out, QEMU would guess among all the formats it knows;
+   only one guess is ours to make. */
 static gboolean
 is_qcow2 (Qcow2File *file, const char *format, gboolean *answer, GError **error)
 {
+  if (format == NULL && !looks_like_qcow2 (file->reader))
+    return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                           "%s: no format is named for this backing file, and "
+                           "it is not qcow2 (`qemu-img rebase -u -F` names "
+                           "one)",
+                           file->path);
   if (format == NULL)
-    return looks_like_qcow2 (file->reader, answer, error);
+    format = "qcow2";
   *answer = g_str_equal (format, "qcow2");
   if (*answer || g_str_equal (format, "raw"))
     return TRUE;
@@ -91,7 +103,7 @@ open_file (const char *path, const char *format, GError **error)
 
   file->path = g_strdup (path);
   if (fd < 0 || !snap_image_lock_read (fd, path, error)
-      || !note_mtime (file, fd, error))
+      || !note_change (file, fd, error))
     return NULL;
   file->reader = snap_file_reader_take (snap_fd_steal (&fd), SNAP_FILE_BUFFERED,
                                         path, error);
@@ -135,7 +147,8 @@ resolve_backing (const char *path, const char *backing, GError **error)
                     "%s: backing file %s is not a plain file", path, backing);
     return NULL;
   }
-  return g_canonicalize_filename (name, directory);
+  return name[0] == '/' ? g_strdup (name)
+                        : g_strconcat (directory, "/", name, NULL);
 }
 
 /* The path and format of what lies below; *path NULL at the end. */
@@ -156,7 +169,7 @@ qcow2_chain_open (const char *path, GError **error)
 {
   g_autoptr (GPtrArray) chain =
       g_ptr_array_new_with_free_func ((GDestroyNotify) file_free);
-  g_autofree char *next = g_canonicalize_filename (path, NULL);
+  g_autofree char *next = snap_path_absolute (path);
   const char *format = "qcow2";
 
   while (next != NULL) {

@@ -12,12 +12,14 @@
 #include "snapshot-core/drivers/qcow2/qcow2.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <json-glib/json-glib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
 #include "snapshot-core/drivers/builtin.h"
 #include "snapshot-core/os/command.h"
+#include "snapshot-core/os/fd.h"
 #include "snapshot-core/os/file-reader.h"
 #include "snapshot-core/os/image-lock.h"
 
@@ -200,6 +202,21 @@ check_room (const Qcow2Volume *self, GError **error)
       file->path, needed, fs.f_bavail * (guint64) fs.f_frsize);
 }
 
+/* qemu-img would fail half-way in our own phases, where a failure counts as a
+   change. */
+static gboolean
+check_writable (const Qcow2Volume *self, GError **error)
+{
+  const Qcow2File *file = qcow2_volume_file (self);
+  g_autofree char *path =
+      g_strdup_printf ("/proc/self/fd/%d", snap_file_reader_fd (file->reader));
+  snap_autofd int fd = open (path, O_RDWR | O_CLOEXEC);
+
+  return fd >= 0
+         || snap_error_set_errno (error, errno, "%s: open for writing",
+                                  file->path);
+}
+
 /* QEMU opens an encrypted image for writing only with its key. */
 static gboolean
 check_key (const Qcow2Volume *self, GError **error)
@@ -269,15 +286,16 @@ qcow2_plan (SnapVolume *volume, const char *name, const char *set_id,
             char **record, GError **error)
 {
   Qcow2Volume *self = (Qcow2Volume *) volume;
+  g_autofree char *chain = qcow2_chain_name (self->chain);
   Qcow2Cut *cut;
 
-  if (!check_key (self, error) || !check_room (self, error)
-      || !check_sharing (self, error))
+  if (!check_writable (self, error) || !check_key (self, error)
+      || !check_room (self, error) || !check_sharing (self, error))
     return NULL;
   cut = g_new0 (Qcow2Cut, 1);
   cut->parent.volume = volume;
   cut->parent.expected_ms = 100;
-  cut->native_name = qcow2_name_native (name, set_id);
+  cut->native_name = qcow2_name_native (name, set_id, chain);
   *record = format_record (qcow2_volume_file (self)->path, cut->native_name);
   return &cut->parent;
 }
@@ -363,7 +381,6 @@ gboolean
 qcow2_recover (const char *record, SnapRecover action, GError **error)
 {
   const SnapOpenOptions options = { .mode = SNAP_OPEN_MANAGE };
-  g_autoptr (GError) gone = NULL;
   g_autofree char *path = NULL;
   g_autofree char *native_name = NULL;
   SnapVolume *volume;
@@ -373,14 +390,10 @@ qcow2_recover (const char *record, SnapRecover action, GError **error)
     return FALSE;
   if (action == SNAP_RECOVER_COMMIT)
     return TRUE;
-  volume = snap_driver_qcow2.open (path, NULL, &options, &gone);
-  /* Gone with its snapshots; a missing backing file is another matter. */
-  if (volume == NULL && !g_file_test (path, G_FILE_TEST_EXISTS))
-    return TRUE;
-  if (volume == NULL) {
-    g_propagate_error (error, g_steal_pointer (&gone));
+  /* An image that is not there may come back with its file system. */
+  volume = snap_driver_qcow2.open (path, NULL, &options, error);
+  if (volume == NULL)
     return FALSE;
-  }
   ok = repair ((Qcow2Volume *) volume, error)
        && delete_snapshot ((Qcow2Volume *) volume, native_name, error);
   volume->driver->close (volume);
@@ -398,7 +411,7 @@ qcow2_remove (SnapVolume *volume, const SnapPoint *point, GError **error)
     return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
                            "%s@%s: not made by nbdsnap, so not deleted",
                            volume->location, point->name);
-  if (!check_key (self, error))
+  if (!check_writable (self, error) || !check_key (self, error))
     return FALSE;
   if (qcow2_point_find (self, point, &snapshots, &reason) != NULL
       && delete_snapshot (self, point->handle, &reason))

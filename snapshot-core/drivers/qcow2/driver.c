@@ -165,8 +165,15 @@ static gboolean
 check_backing_unchanged (const Qcow2Volume *self, const SnapPoint *point,
                          GError **error)
 {
+  g_autofree char *chain = NULL;
+
   if (point->kind != SNAP_POINT_SNAPSHOT)
     return TRUE;
+  chain = qcow2_chain_name (self->chain);
+  if (point->ours && g_strcmp0 (qcow2_name_chain (point->handle), chain) != 0)
+    return snap_error_set (error, SNAP_ERROR_NOT_COMPARABLE,
+                           "%s@%s: was made over other backing files",
+                           self->parent.location, point->name);
   for (guint i = 1; i < self->chain->len; i++) {
     const Qcow2File *file = g_ptr_array_index (self->chain, i);
 

@@ -27,7 +27,7 @@ typedef struct {
   SnapReader *reader;
   SnapQcow2Header *header; /* NULL for a raw file */
   guint64 size;            /* of the disk in it, bytes */
-  gint64 changed_us;       /* mtime, microseconds since the epoch */
+  gint64 changed_us;       /* mtime or ctime, microseconds since the epoch */
 } Qcow2File;
 
 /*
@@ -89,8 +89,18 @@ guint64 qcow2_volume_backing_size (const Qcow2Volume *self);
 
 /* ---- name.c ---- */
 
-/* "NAME.nbdsnap-SET_ID"; the caller frees. */
-char *qcow2_name_native (const char *name, const char *set_id);
+/* "NAME.nbdsnap-SET_ID", or with @chain "NAME.nbdsnap-SET_ID-CHAIN"; the
+   caller frees. */
+char *qcow2_name_native (const char *name, const char *set_id,
+                         const char *chain);
+
+/* What a native name of ours says of the backing files; borrowed from it, NULL
+   if there were none. */
+const char *qcow2_name_chain (const char *native);
+
+/* What a name would say of these files; NULL if the image stands alone.  The
+   caller frees. */
+char *qcow2_chain_name (const GPtrArray *chain);
 
 /* Take a native name apart: TRUE with both parts (the caller frees) if it is
    one that we give, FALSE for anybody else's. */

@@ -26,7 +26,6 @@
 
 typedef struct {
   SnapCut parent;
-  char *set_id;
   char *native;
   int shelf_fd;
   int fd; /* of the clone */
@@ -79,7 +78,6 @@ reflink_plan (SnapVolume *volume, const char *name, const char *set_id,
   cut = g_new0 (ReflinkCut, 1);
   cut->parent.volume = volume;
   cut->parent.expected_ms = expected_ms;
-  cut->set_id = g_strdup (set_id);
   cut->native = snap_native_name_format (name, set_id);
   cut->shelf_fd = cut->fd = -1;
   *record = snap_record_format ((const char *[]){
@@ -95,7 +93,7 @@ reflink_prepare (SnapCut *cut, GError **error)
   ReflinkCut *self = (ReflinkCut *) cut;
   const ReflinkVolume *volume = (ReflinkVolume *) cut->volume;
 
-  self->shelf_fd = reflink_shelf_make (volume, self->set_id, error);
+  self->shelf_fd = reflink_shelf_make (volume, error);
   if (self->shelf_fd < 0)
     return FALSE;
   self->fd = openat (self->shelf_fd, self->native,
@@ -154,20 +152,28 @@ reflink_commit (SnapCut *cut, GError **error)
   return TRUE;
 }
 
+static int
+unlink_durably (int directory_fd, const char *name)
+{
+  int result = unlinkat (directory_fd, name, 0);
+
+  return result == 0 ? fsync (directory_fd) : result;
+}
+
 /* Remove one clone, which may not be there, and its shelf if that is empty
    then. */
 static gboolean
 discard (int directory_fd, const char *directory, const char *file,
-         const char *native, const char *set_id, GError **error)
+         const char *native, GError **error)
 {
   snap_autofd int shelf = -1;
 
   if (!reflink_shelf_open (directory_fd, directory, file, &shelf, error))
     return FALSE;
-  if (shelf >= 0 && unlinkat (shelf, native, 0) < 0 && errno != ENOENT)
+  if (shelf >= 0 && unlink_durably (shelf, native) < 0 && errno != ENOENT)
     return snap_error_set_errno (error, errno, "%s/%s: %s", directory, file,
                                  native);
-  return reflink_shelf_discard (directory_fd, directory, file, set_id, error);
+  return reflink_shelf_discard (directory_fd, directory, file, error);
 }
 
 gboolean
@@ -177,7 +183,7 @@ reflink_abort (SnapCut *cut, GError **error)
   const ReflinkVolume *volume = (ReflinkVolume *) cut->volume;
 
   return discard (volume->directory_fd, volume->directory, volume->parent.label,
-                  self->native, self->set_id, error);
+                  self->native, error);
 }
 
 void
@@ -187,7 +193,6 @@ reflink_free_cut (SnapCut *cut)
 
   snap_fd_clear (&self->fd);
   snap_fd_clear (&self->shelf_fd);
-  g_free (self->set_id);
   g_free (self->native);
   g_free (self);
 }
@@ -213,9 +218,8 @@ reflink_recover (const char *record, SnapRecover action, GError **error)
     return TRUE;
   directory_fd = open (words[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (directory_fd < 0)
-    return errno == ENOENT
-           || snap_error_set_errno (error, errno, "%s", words[0]);
-  return discard (directory_fd, words[0], words[1], words[2], words[3], error);
+    return snap_error_set_errno (error, errno, "%s", words[0]);
+  return discard (directory_fd, words[0], words[1], words[2], error);
 }
 
 gboolean
@@ -231,5 +235,14 @@ reflink_remove (SnapVolume *volume, const SnapPoint *point, GError **error)
   fd = reflink_point_open (self, point, error);
   return fd >= 0
          && discard (self->directory_fd, self->directory, volume->label,
-                     point->handle, point->set_id, error);
+                     point->handle, error);
+}
+
+gboolean
+reflink_sweep (SnapVolume *volume, GError **error)
+{
+  const ReflinkVolume *self = (ReflinkVolume *) volume;
+
+  return reflink_shelf_discard (self->directory_fd, self->directory,
+                                volume->label, error);
 }

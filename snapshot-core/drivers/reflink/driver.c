@@ -228,4 +228,5 @@ const SnapDriver snap_driver_reflink = {
   .comparable = reflink_comparable,
   .diff = reflink_diff,
   .open_image = reflink_open_image,
+  .sweep = reflink_sweep,
 };

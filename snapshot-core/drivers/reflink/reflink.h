@@ -35,13 +35,11 @@ gboolean reflink_shelf_open (int directory_fd, const char *directory,
                              const char *file, int *fd, GError **error);
 
 /* The same, made if it is not there; -1 on error. */
-int reflink_shelf_make (const ReflinkVolume *volume, const char *set_id,
-                        GError **error);
+int reflink_shelf_make (const ReflinkVolume *volume, GError **error);
 
 /* Remove the shelf if it is empty, and all around it that was made for it. */
 gboolean reflink_shelf_discard (int directory_fd, const char *directory,
-                                const char *file, const char *set_id,
-                                GError **error);
+                                const char *file, GError **error);
 
 /* What tells the file on @fd from all others, also from one that gets its
    inode number later; the caller frees. */
@@ -75,6 +73,7 @@ gboolean reflink_recover (const char *record, SnapRecover action,
                           GError **error);
 gboolean reflink_remove (SnapVolume *volume, const SnapPoint *point,
                          GError **error);
+gboolean reflink_sweep (SnapVolume *volume, GError **error);
 
 /* ---- compare.c ---- */
 

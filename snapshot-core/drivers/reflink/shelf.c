@@ -17,6 +17,7 @@
 
 #define ORIGIN_ATTRIBUTE "user.nbdsnap.origin"
 #define MAX_ORIGIN_LENGTH 64
+#define MAX_ATTEMPTS 16
 
 /* ---- the shelf ---- */
 
@@ -39,35 +40,50 @@ reflink_shelf_open (int directory_fd, const char *directory, const char *file,
   return TRUE;
 }
 
-int
-reflink_shelf_make (const ReflinkVolume *volume, const char *set_id,
-                    GError **error)
+/* Somebody may remove what is empty, shelf or directory, before there is
+   something in it: -1 without an error. */
+static int
+try_to_make (const ReflinkVolume *volume, GError **error)
 {
   const char *file = volume->parent.label;
-  snap_autofd int reserved = snap_reserved_make (
-      volume->directory_fd, volume->directory, set_id, error);
+  snap_autofd int reserved =
+      snap_reserved_make (volume->directory_fd, volume->directory, error);
   int fd = -1;
 
   if (reserved < 0)
     return -1;
-  if (mkdirat (reserved, file, 0700) < 0 && errno != EEXIST) {
+  if (mkdirat (reserved, file, 0700) == 0 || errno == EEXIST)
+    reflink_shelf_open (volume->directory_fd, volume->directory, file, &fd,
+                        error);
+  else if (errno != ENOENT)
     snap_error_set_errno (error, errno, "%s/%s/%s", volume->directory,
                           SNAP_RESERVED_NAME, file);
-    return -1;
-  }
-  if (!reflink_shelf_open (volume->directory_fd, volume->directory, file, &fd,
-                           error))
-    return -1;
-  if (fd < 0)
-    snap_error_set (error, SNAP_ERROR_NOT_FOUND,
-                    "%s/%s/%s: was removed meanwhile", volume->directory,
-                    SNAP_RESERVED_NAME, file);
   return fd;
+}
+
+int
+reflink_shelf_make (const ReflinkVolume *volume, GError **error)
+{
+  for (int i = 0; i < MAX_ATTEMPTS; i++) {
+    g_autoptr (GError) reason = NULL;
+    int fd = try_to_make (volume, &reason);
+
+    if (fd >= 0)
+      return fd;
+    if (reason != NULL) {
+      g_propagate_error (error, g_steal_pointer (&reason));
+      return -1;
+    }
+  }
+  snap_error_set (error, SNAP_ERROR_BUSY,
+                  "%s/%s: was removed meanwhile, again and again",
+                  volume->directory, SNAP_RESERVED_NAME);
+  return -1;
 }
 
 gboolean
 reflink_shelf_discard (int directory_fd, const char *directory,
-                       const char *file, const char *set_id, GError **error)
+                       const char *file, GError **error)
 {
   snap_autofd int reserved = -1;
 
@@ -77,7 +93,7 @@ reflink_shelf_discard (int directory_fd, const char *directory,
       && errno != ENOENT && errno != ENOTEMPTY && errno != EEXIST)
     return snap_error_set_errno (error, errno, "%s/%s/%s", directory,
                                  SNAP_RESERVED_NAME, file);
-  return snap_reserved_discard (directory_fd, directory, set_id, error);
+  return snap_reserved_discard (directory_fd, directory, error);
 }
 
 /* ---- what is known of a file ---- */

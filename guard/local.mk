@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+pkglibexec_PROGRAMS += nbdsnap-guard
+nbdsnap_guard_SOURCES = \
+	%D%/guard.h \
+	%D%/main.c \
+	%D%/protocol.h \
+	%D%/watch.c \
+	%D%/work.c
+nbdsnap_guard_CPPFLAGS = $(AM_CPPFLAGS)
+nbdsnap_guard_LDADD = libsnap-os.la libsnap-base.la $(GLIB_LIBS)

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * File names as the kernel understands them.
+ */
+#ifndef SNAP_OS_PATH_H
+#define SNAP_OS_PATH_H
+
+/*
+ * @path from the root on; the caller frees.
+ *
+ * ".." stays: where a symbolic link stands before it, taking both out would
+ * name another file.
+ */
+char *snap_path_absolute (const char *path);
+
+#endif
