@@ -1,17 +1,33 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""All benches, as the table of docs/benchmarks.md."""
+"""All benches, or those named, as the table of docs/benchmarks.md."""
+
+import sys
 
 import benchlib
+import bench_btrfs
 import bench_diff
 import bench_status
 import bench_throughput
+import bench_xfs
+
+BENCHES = {
+    "diff": bench_diff,
+    "throughput": bench_throughput,
+    "status": bench_status,
+    "btrfs": bench_btrfs,
+    "xfs": bench_xfs,
+}
 
 
 def main():
+    names = sys.argv[1:] or BENCHES
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        raise SystemExit(f"bench: {unknown[0]}: no such bench ({', '.join(BENCHES)})")
     print(f"Machine: {benchlib.machine()}.\n")
     benchlib.heading()
-    for bench in (bench_diff, bench_throughput, bench_status):
-        bench.main()
+    for name in names:
+        BENCHES[name].main()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import platform
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.parse
@@ -17,12 +18,18 @@ NBDSNAP = BUILD / "nbdsnap"
 PLUGIN = BUILD / ".libs" / "nbdkit-snapshot-plugin.so"
 O1_PLUGIN = BUILD / "tests" / "bench" / ".libs" / "nbdkit-o1-plugin.so"
 MEASURE = BUILD / "tests" / "bench" / "measure"
+WALK = BUILD / "tests" / "bench" / "walk"
 
 COLUMNS = ("what", "nbdsnap", "compared with", "ratio", "wanted", "runs")
 
 
-def setting(name, default):
-    """A size or count that the environment may change."""
+SHORT = os.environ.get("NBDSNAP_BENCH_SHORT", "0") != "0"
+
+
+def setting(name, default, short=None):
+    """A size or count that the environment may change; @short in a short run."""
+    if SHORT and short is not None:
+        default = short
     return int(os.environ.get(f"NBDSNAP_BENCH_{name}", default))
 
 
@@ -120,6 +127,10 @@ def need(*programs):
     for program in programs:
         if shutil.which(program) is None:
             raise SystemExit(f"bench: {program} is not installed")
+
+
+def skip(bench, reason):
+    print(f"bench: {bench}: left out: {reason}", file=sys.stderr, flush=True)
 
 
 def machine():

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # `make bench` prints the table of docs/benchmarks.md.
-EXTRA_DIST += %D%/bench.py %D%/bench_diff.py %D%/bench_status.py \
-	%D%/bench_throughput.py %D%/benchlib.py %D%/make_qcow2.py
+EXTRA_DIST += %D%/bench.py %D%/bench_btrfs.py %D%/bench_diff.py \
+	%D%/bench_status.py %D%/bench_throughput.py %D%/bench_xfs.py \
+	%D%/benchlib.py %D%/files.py %D%/make_qcow2.py
 
-EXTRA_PROGRAMS += %D%/measure
+EXTRA_PROGRAMS += %D%/measure %D%/walk
 %C%_measure_SOURCES = %D%/measure.c
+%C%_walk_SOURCES = %D%/walk.c
 
 EXTRA_LTLIBRARIES = %D%/nbdkit-o1-plugin.la
 %C%_nbdkit_o1_plugin_la_SOURCES = %D%/o1-plugin.c
@@ -12,8 +14,10 @@ EXTRA_LTLIBRARIES = %D%/nbdkit-o1-plugin.la
 # -rpath: a module that is built and never installed.
 %C%_nbdkit_o1_plugin_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared \
 	-rpath /nowhere
-CLEANFILES += %D%/measure %D%/nbdkit-o1-plugin.la
+CLEANFILES += %D%/measure %D%/walk %D%/nbdkit-o1-plugin.la
 
-bench: nbdsnap nbdkit-snapshot-plugin.la %D%/measure %D%/nbdkit-o1-plugin.la
+# BENCHES= names some of them; NBDSNAP_BENCH_SHORT=1 makes all smaller.
+bench: nbdsnap nbdkit-snapshot-plugin.la %D%/measure %D%/walk \
+		%D%/nbdkit-o1-plugin.la
 	NBDSNAP_BUILDDIR=$(abs_top_builddir) PYTHONDONTWRITEBYTECODE=1 \
-		$(PYTHON3) $(srcdir)/%D%/bench.py
+		$(PYTHON3) $(srcdir)/%D%/bench.py $(BENCHES)
