@@ -14,12 +14,15 @@
 static char *name;
 static char *quiesce;
 static gboolean atomic;
+static gboolean force;
 
 static const GOptionEntry options[] = {
   { "name", 'n', 0, G_OPTION_ARG_STRING, &name,
     "Name of the snapshots (default: the UTC time)", "NAME" },
   { "atomic", 0, 0, G_OPTION_ARG_NONE, &atomic,
     "Refuse unless all volumes are cut at one instant", NULL },
+  { "force", 0, 0, G_OPTION_ARG_NONE, &force,
+    "Go on where cutting would keep writers waiting for long", NULL },
   { "quiesce", 0, 0, G_OPTION_ARG_STRING, &quiesce,
     "How a guest is kept quiet: none (no guest is involved)", "HOW" },
   G_OPTION_ENTRY_NULL
@@ -141,7 +144,8 @@ create_set (Cli *cli, GPtrArray **volumes, GError **error)
 {
   g_autoptr (CliInterrupt) interrupt = cli_interrupt_new ();
 
-  cli_leftovers_finish (cli);
+  if (!cli_leftovers_finish (cli, error))
+    return NULL;
   *volumes = open_volumes (cli, error);
   if (*volumes == NULL || !cli_interrupt_check (interrupt, error))
     return NULL;
@@ -159,6 +163,7 @@ run (Cli *cli, GError **error)
   if (!check_quiesce (cli, error)
       || (name != NULL && !snap_name_check (name, error)))
     return FALSE;
+  cli->force = force;
   set = create_set (cli, &volumes, error);
   if (set == NULL)
     return FALSE;

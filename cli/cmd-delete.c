@@ -74,8 +74,8 @@ delete_all (Cli *cli, Doomed *doomed, GError **error)
 {
   g_autoptr (CliInterrupt) interrupt = cli_interrupt_new ();
 
-  cli_leftovers_finish (cli);
-  return collect (cli, doomed, error) && cli_interrupt_check (interrupt, error)
+  return cli_leftovers_finish (cli, error) && collect (cli, doomed, error)
+         && cli_interrupt_check (interrupt, error)
          && snap_set_delete (cli->state,
                              &g_array_index (doomed->members, SnapSetMember, 0),
                              doomed->members->len, error);
@@ -137,7 +137,7 @@ run (Cli *cli, GError **error)
 
 const CliCommand cli_command_delete = {
   .verb = "delete",
-  .arguments = "VOLUME@SNAPSHOT…",
+  .arguments = "VOLUME@POINT…",
   .summary = "Delete snapshots that nbdsnap created, all or none",
   .help = "The exit code is 3 while one of them is held by an export or a\n"
           "diff.  Snapshots made by others are never deleted.\n"

@@ -102,7 +102,7 @@ open_range (Cli *cli, Sides *sides, GError **error)
   if (range->from == NULL)
     return cli_usage (cli, error, "%s: is no range, FROM..TO is wanted",
                       cli->args[0]);
-  sides->to.volume = snap_volume_open (cli->registry, range, NULL, error);
+  sides->to.volume = cli_reference_open (cli, range, SNAP_OPEN_READ, error);
   if (sides->to.volume == NULL)
     return FALSE;
   sides->from.volume = snap_volume_ref (sides->to.volume);
@@ -119,10 +119,10 @@ open_pair (Cli *cli, Sides *sides, GError **error)
 
   if (to == NULL)
     return FALSE;
-  sides->to.volume = snap_volume_open (cli->registry, to, NULL, error);
+  sides->to.volume = cli_reference_open (cli, to, SNAP_OPEN_READ, error);
   if (sides->to.volume == NULL)
     return FALSE;
-  sides->from.volume = snap_volume_open (cli->registry, from, NULL, error);
+  sides->from.volume = cli_reference_open (cli, from, SNAP_OPEN_READ, error);
   if (sides->from.volume == NULL)
     return FALSE;
 

@@ -37,22 +37,14 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Facts, facts_clear)
 
 /* ---- collecting ---- */
 
-/* Held means that it could not be deleted now.  Without a state directory
-   there is nobody who could hold it, and none is made only to ask. */
 static Held
 find_held (Cli *cli, const CliPoint *shown)
 {
-  g_autoptr (GError) error = NULL;
-  g_autoptr (SnapHold) hold = NULL;
+  gboolean held;
 
-  if (!g_file_test (snap_state_directory (cli->state), G_FILE_TEST_IS_DIR))
-    return HELD_NO;
-  hold = snap_hold_take (cli->state, shown->volume, shown->point,
-                         SNAP_HOLD_DELETE, &error);
-  if (hold != NULL)
-    return HELD_NO;
-  return g_error_matches (error, SNAP_ERROR, SNAP_ERROR_BUSY) ? HELD_YES
-                                                              : HELD_UNKNOWN;
+  if (!snap_hold_probe (cli->state, shown->volume, shown->point, &held, NULL))
+    return HELD_UNKNOWN;
+  return held ? HELD_YES : HELD_NO;
 }
 
 static void

@@ -15,7 +15,7 @@ cli_usage (const Cli *cli, GError **error, const char *format, ...)
   fact = g_strdup_vprintf (format, args);
   va_end (args);
   return snap_error_set (error, SNAP_ERROR_USAGE,
-                         "%s: %s (see nbdsnap %s --help)", cli->verb, fact,
+                         "%s: %s (try 'nbdsnap %s --help')", cli->verb, fact,
                          cli->verb);
 }
 

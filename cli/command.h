@@ -14,6 +14,7 @@
 typedef struct {
   char *state_dir;
   char *secret_file;
+  char *snapshot_dir;
   gboolean json;
   gboolean bytes;
   gboolean quiet;
@@ -29,6 +30,7 @@ typedef struct {
   char **args; /* what is left after the verb and all options */
   guint n_args;
   CliExit exit_code; /* of a run without an error */
+  gboolean force;    /* go on where it would take long */
   SnapRegistry *registry;
   SnapState *state;
 } Cli;
@@ -52,7 +54,7 @@ extern const CliCommand cli_command_diff;
 extern const CliCommand cli_command_drivers;
 extern const CliCommand cli_command_doctor;
 
-/* Set USAGE, "VERB: FACT (see nbdsnap VERB --help)".  Returns FALSE. */
+/* Set USAGE, "VERB: FACT (try 'nbdsnap VERB --help')".  Returns FALSE. */
 gboolean cli_usage (const Cli *cli, GError **error, const char *format, ...)
     G_GNUC_PRINTF (3, 4);
 

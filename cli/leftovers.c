@@ -6,17 +6,21 @@
 #include "cli/output.h"
 #include "snapshot-core/service/set.h"
 
-void
-cli_leftovers_finish (Cli *cli)
+gboolean
+cli_leftovers_finish (Cli *cli, GError **error)
 {
-  g_autoptr (GError) error = NULL;
+  g_autoptr (GHashTable) entries = snap_journal_list (cli->state, error);
+  g_autoptr (GError) reason = NULL;
   guint n_finished = 0;
 
-  if (!snap_set_recover (cli->state, cli->registry, &n_finished, &error))
-    cli_say ("%s", error->message);
+  if (entries == NULL)
+    return FALSE;
+  if (!snap_set_recover (cli->state, cli->registry, &n_finished, &reason))
+    cli_say ("%s", reason->message);
   if (n_finished > 0 && !cli->options.quiet)
     cli_say ("%s: interrupted runs finished: %u",
              snap_state_directory (cli->state), n_finished);
+  return TRUE;
 }
 
 GPtrArray *

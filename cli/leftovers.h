@@ -11,9 +11,9 @@
 /*
  * Finish what can be finished and say so on standard error.  What cannot be
  * finished (its storage may be away) is said too, and keeps nobody from
- * working elsewhere.
+ * working elsewhere.  Errors: IO, the journal itself cannot be read.
  */
-void cli_leftovers_finish (Cli *cli);
+gboolean cli_leftovers_finish (Cli *cli, GError **error);
 
 /* The ids of unfinished sets whose makers are gone, char * freed by the
    array, without finishing them. */

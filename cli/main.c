@@ -14,6 +14,7 @@
 #include "cli/exit-codes.h"
 #include "cli/output.h"
 #include "snapshot-core/base/error.h"
+#include "snapshot-core/service/volume.h"
 
 static const CliCommand *const commands[] = {
   &cli_command_create, &cli_command_list, &cli_command_show,
@@ -42,6 +43,9 @@ new_context (const char *parameters, const GOptionEntry *own,
       "Where manifests, the journal and holds are kept", "DIR" },
     { "secret", 0, 0, G_OPTION_ARG_FILENAME, &options->secret_file,
       "The file with the key of encrypted images", "FILE" },
+    { "snapshot-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->snapshot_dir,
+      "Name of the directory for snapshots of files (default: .nbdsnap)",
+      "NAME" },
     { "json", 0, 0, G_OPTION_ARG_NONE, &options->json, "Print one JSON object",
       NULL },
     { "bytes", 0, 0, G_OPTION_ARG_NONE, &options->bytes,
@@ -118,20 +122,7 @@ static gboolean
 unknown_verb (const char *verb, GError **error)
 {
   return snap_error_set (error, SNAP_ERROR_USAGE,
-                         "%s: no such verb (nbdsnap --help lists them)", verb);
-}
-
-/* `nbdsnap help [VERB]`; @args are those after "help". */
-static gboolean
-run_help (CliOptions *options, char *const *args, GError **error)
-{
-  const CliCommand *command;
-
-  if (args[0] == NULL)
-    return print_general_help (options, error);
-  command = find_command (args[0]);
-  return command != NULL ? print_verb_help (command, options, error)
-                         : unknown_verb (args[0], error);
+                         "%s: no such verb (try 'nbdsnap --help')", verb);
 }
 
 /* ---- running ---- */
@@ -148,18 +139,21 @@ drop_separator (char **args)
   memmove (args, args + 1, (g_strv_length (args + 1) + 1) * sizeof *args);
 }
 
-/* GLib's parser starts its messages with a capital and names no object. */
+/* GLib's parser starts its messages with a capital and names no object.
+   @verb is NULL before there is one. */
 static gboolean
-parse_options (GOptionContext *context, const char *object, char ***args,
+parse_options (GOptionContext *context, const char *verb, char ***args,
                GError **error)
 {
   g_autoptr (GError) reason = NULL;
 
   if (g_option_context_parse_strv (context, args, &reason))
     return TRUE;
-  return snap_error_set (error, SNAP_ERROR_USAGE, "%s: %c%s", object,
-                         g_ascii_tolower (reason->message[0]),
-                         reason->message + 1);
+  return snap_error_set (
+      error, SNAP_ERROR_USAGE, "%s: %c%s (try 'nbdsnap %s%s--help')",
+      verb != NULL ? verb : "command line",
+      g_ascii_tolower (reason->message[0]), reason->message + 1,
+      verb != NULL ? verb : "", verb != NULL ? " " : "");
 }
 
 /* Parse what stands before the verb; the verb becomes (*args)[1]. */
@@ -169,7 +163,7 @@ parse_global (char ***args, CliOptions *options, GError **error)
   g_autoptr (GOptionContext) context = new_context (NULL, NULL, options);
 
   g_option_context_set_strict_posix (context, TRUE);
-  if (!parse_options (context, "command line", args, error))
+  if (!parse_options (context, NULL, args, error))
     return FALSE;
   if (g_strcmp0 ((*args)[1], "--") == 0)
     drop_separator (*args + 1);
@@ -194,6 +188,8 @@ run_command (const CliCommand *command, CliOptions *options, char ***args,
     return print_verb_help (command, options, error);
   if (options->version)
     return cli_print (error, "nbdsnap %s\n", PACKAGE_VERSION);
+  if (!snap_snapshot_dir_check (options->snapshot_dir, error))
+    return FALSE;
 
   registry = snap_registry_new ();
   state = snap_state_new (options->state_dir);
@@ -205,6 +201,27 @@ run_command (const CliCommand *command, CliOptions *options, char ***args,
   done = command->run (&cli, error);
   *exit_code = cli.exit_code;
   return done;
+}
+
+/* `nbdsnap help [VERB]` */
+static gboolean
+run_help (CliOptions *options, char ***args, GError **error)
+{
+  g_autoptr (GOptionContext) context = new_context (NULL, NULL, options);
+  const CliCommand *command;
+
+  if (!parse_options (context, "help", args, error))
+    return FALSE;
+  drop_separator (*args + 1);
+  if ((*args)[1] == NULL || g_str_equal ((*args)[1], "help"))
+    return print_general_help (options, error);
+  if ((*args)[2] != NULL)
+    return snap_error_set (error, SNAP_ERROR_USAGE,
+                           "help: %s: takes one verb (try 'nbdsnap --help')",
+                           (*args)[2]);
+  command = find_command ((*args)[1]);
+  return command != NULL ? print_verb_help (command, options, error)
+                         : unknown_verb ((*args)[1], error);
 }
 
 /* Take the verb out of (*args)[1]. */
@@ -231,11 +248,11 @@ dispatch (char ***args, CliOptions *options, CliExit *exit_code, GError **error)
     return print_general_help (options, error);
   if ((*args)[1] == NULL)
     return snap_error_set (error, SNAP_ERROR_USAGE,
-                           "command line: no verb (nbdsnap --help lists them)");
+                           "command line: no verb (try 'nbdsnap --help')");
 
   verb = take_verb (*args);
   if (g_str_equal (verb, "help"))
-    return run_help (options, *args + 1, error);
+    return run_help (options, args, error);
   command = find_command (verb);
   if (command == NULL)
     return unknown_verb (verb, error);
@@ -269,5 +286,6 @@ main (int argc, char **argv)
     exit_code = report (error);
   g_free (options.state_dir);
   g_free (options.secret_file);
+  g_free (options.snapshot_dir);
   return exit_code;
 }

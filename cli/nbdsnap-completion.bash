@@ -51,13 +51,15 @@ _nbdsnap() {
     _init_completion -s -n :@ || return
 
     local verbs='create list show delete diff drivers doctor help'
-    local global='--state-dir --secret --json --bytes --quiet --progress --help --version'
+    local global='--state-dir --secret --snapshot-dir --json --bytes --quiet --progress --help --version'
     local verb='' state=() i
 
     for ((i = 1; i < cword; i++)); do
         case ${words[i]} in
-            --state-dir) state=(--state-dir "${words[++i]}") ;;
-            --state-dir=*) state=("${words[i]}") ;;
+            --state-dir) state+=(--state-dir "${words[++i]}") ;;
+            --state-dir=*) state+=("${words[i]}") ;;
+            --snapshot-dir) state+=(--snapshot-dir "${words[++i]}") ;;
+            --snapshot-dir=*) state+=("${words[i]}") ;;
             --secret) ((++i)) ;;
             -*) ;;
             *) [[ $verb ]] || verb=${words[i]} ;;
@@ -69,7 +71,7 @@ _nbdsnap() {
         --secret) _filedir; return ;;
         --format) mapfile -t COMPREPLY < <(compgen -W 'text json qemu-map map totals' -- "$cur"); return ;;
         --quiesce) mapfile -t COMPREPLY < <(compgen -W 'none' -- "$cur"); return ;;
-        --name) return ;;
+        --name | --forget | --snapshot-dir) return ;;
         -n) [[ $verb == create ]] && return ;;
         -f) [[ $verb == diff ]] && mapfile -t COMPREPLY < <(compgen -W 'text json qemu-map map totals' -- "$cur") && return ;;
     esac
@@ -78,8 +80,9 @@ _nbdsnap() {
     if [[ $cur == -* ]]; then
         local own=''
         case $verb in
-            create) own='--name --atomic --quiesce' ;;
-            delete | doctor) own='--dry-run' ;;
+            create) own='--name --atomic --force --quiesce' ;;
+            delete) own='--dry-run' ;;
+            doctor) own='--dry-run --forget' ;;
             diff) own='--format' ;;
         esac
         mapfile -t COMPREPLY < <(compgen -W "$own $global" -- "$cur")

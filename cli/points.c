@@ -3,6 +3,8 @@
 
 #include "cli/points.h"
 
+#include "cli/output.h"
+
 void
 cli_point_free (CliPoint *self)
 {
@@ -13,12 +15,23 @@ cli_point_free (CliPoint *self)
   g_free (self);
 }
 
-static SnapVolume *
-open_reference (Cli *cli, const SnapReference *reference, SnapOpenMode mode,
-                GError **error)
+static void
+warn (const char *message, gpointer user_data)
 {
-  const SnapOpenOptions options = { .mode = mode,
-                                    .secret_file = cli->options.secret_file };
+  cli_say ("%s", message);
+}
+
+SnapVolume *
+cli_reference_open (Cli *cli, const SnapReference *reference, SnapOpenMode mode,
+                    GError **error)
+{
+  const SnapOpenOptions options = {
+    .mode = mode,
+    .secret_file = cli->options.secret_file,
+    .force = cli->force,
+    .snapshot_dir = cli->options.snapshot_dir,
+    .warn = cli->options.quiet ? NULL : warn,
+  };
 
   return snap_volume_open (cli->registry, reference, &options, error);
 }
@@ -35,7 +48,7 @@ cli_volume_open (Cli *cli, const char *text, SnapOpenMode mode, GError **error)
     cli_usage (cli, error, "%s: names a point, but a volume is wanted", text);
     return NULL;
   }
-  return open_reference (cli, reference, mode, error);
+  return cli_reference_open (cli, reference, mode, error);
 }
 
 SnapReference *
@@ -60,7 +73,7 @@ cli_point_open (Cli *cli, const char *text, SnapOpenMode mode, GError **error)
 
   if (reference == NULL)
     return NULL;
-  self->volume = open_reference (cli, reference, mode, error);
+  self->volume = cli_reference_open (cli, reference, mode, error);
   if (self->volume == NULL)
     return NULL;
   self->point =

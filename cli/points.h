@@ -17,6 +17,10 @@ typedef struct {
 void cli_point_free (CliPoint *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (CliPoint, cli_point_free)
 
+/* Open the volume of a reference as the command line's options say. */
+SnapVolume *cli_reference_open (Cli *cli, const SnapReference *reference,
+                                SnapOpenMode mode, GError **error);
+
 /* Open VOLUME.  USAGE if the reference has a point. */
 SnapVolume *cli_volume_open (Cli *cli, const char *text, SnapOpenMode mode,
                              GError **error);

@@ -2,12 +2,15 @@
 # Manual pages, made from POD in the build tree.
 SNAP_MAN_PAGES = \
 	%D%/nbdsnap.1 \
+	%D%/nbdsnap-btrfs.1 \
 	%D%/nbdsnap-create.1 \
 	%D%/nbdsnap-delete.1 \
 	%D%/nbdsnap-diff.1 \
 	%D%/nbdsnap-doctor.1 \
 	%D%/nbdsnap-drivers.1 \
 	%D%/nbdsnap-list.1 \
+	%D%/nbdsnap-qcow2.1 \
+	%D%/nbdsnap-reflink.1 \
 	%D%/nbdsnap-show.1 \
 	%D%/nbdkit-snapshot-plugin.1
 

@@ -3,6 +3,8 @@
 
 #include "nbdkit-plugin/arguments.h"
 
+#include "snapshot-core/service/volume.h"
+
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
@@ -33,6 +35,7 @@ plugin_arguments_clear (PluginArguments *self)
   g_clear_pointer (&self->sources, g_array_unref);
   g_clear_pointer (&self->state_dir, g_free);
   g_clear_pointer (&self->secret_file, g_free);
+  g_clear_pointer (&self->snapshot_dir, g_free);
 }
 
 static gboolean
@@ -43,6 +46,16 @@ take_path (char **path, const char *key, const char *value, GError **error)
   *path = nbdkit_absolute_path (value);
   return *path != NULL
          || snap_error_set (error, SNAP_ERROR_USAGE, "%s: no such path", key);
+}
+
+static gboolean
+take_snapshot_dir (PluginArguments *self, const char *key, const char *value,
+                   GError **error)
+{
+  if (self->snapshot_dir != NULL)
+    return snap_error_set (error, SNAP_ERROR_USAGE, "%s: given twice", key);
+  self->snapshot_dir = g_strdup (value);
+  return snap_snapshot_dir_check (value, error);
 }
 
 static gboolean
@@ -78,6 +91,8 @@ plugin_arguments_take (PluginArguments *self, const char *key,
     return take_path (&self->state_dir, key, value, error);
   if (g_str_equal (key, "secret"))
     return take_path (&self->secret_file, key, value, error);
+  if (g_str_equal (key, "snapshot-dir"))
+    return take_snapshot_dir (self, key, value, error);
   if (g_str_equal (key, PLUGIN_MAGIC_KEY))
     return take_source (self, NULL, value);
   return take_labelled (self, key, value, error);

@@ -13,9 +13,10 @@
 #define PLUGIN_MAGIC_KEY "volume"
 
 typedef struct {
-  GArray *sources;   /* SnapExportSource, whose strings are owned here */
-  char *state_dir;   /* absolute; NULL: the default */
-  char *secret_file; /* absolute; NULL: none */
+  GArray *sources;    /* SnapExportSource, whose strings are owned here */
+  char *state_dir;    /* absolute; NULL: the default */
+  char *secret_file;  /* absolute; NULL: none */
+  char *snapshot_dir; /* a name; NULL: the default */
 } PluginArguments;
 
 void plugin_arguments_init (PluginArguments *self);

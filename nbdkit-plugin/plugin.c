@@ -87,6 +87,7 @@ plugin_get_ready (void)
   const SnapOpenOptions options = {
     .mode = SNAP_OPEN_READ,
     .secret_file = arguments.secret_file,
+    .snapshot_dir = arguments.snapshot_dir,
   };
   g_autoptr (GError) error = NULL;
 
@@ -264,7 +265,9 @@ static struct nbdkit_plugin plugin = {
                  "be left out.\n"
                  "LABEL=REF          The same, called LABEL in export names.\n"
                  "state-dir=DIR      Where holds and the journal are kept.\n"
-                 "secret=FILE        File with the key of an encrypted image.",
+                 "secret=FILE        File with the key of an encrypted image.\n"
+                 "snapshot-dir=NAME  Name of the directory for snapshots of "
+                 "files.",
   .dump_plugin = plugin_dump,
   .get_ready = plugin_get_ready,
   .cleanup = plugin_cleanup,

@@ -4,4 +4,5 @@ include %D%/fakes/local.mk
 include %D%/unit/local.mk
 include %D%/fuzz/local.mk
 include %D%/py/local.mk
+include %D%/lvm/local.mk
 include %D%/bench/local.mk

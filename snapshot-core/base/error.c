@@ -5,6 +5,9 @@
 
 #include <errno.h>
 
+#undef snap_error_set
+#undef snap_error_set_errno
+
 G_DEFINE_QUARK (snap - error - quark, snap_error)
 
 static SnapError

@@ -4,6 +4,7 @@ libsnap_base_la_SOURCES = \
 	%D%/bytes.c %D%/bytes.h \
 	%D%/error.c %D%/error.h \
 	%D%/extents.c %D%/extents.h \
+	%D%/parallel.c %D%/parallel.h \
 	%D%/reader.c %D%/reader.h \
 	%D%/text.c %D%/text.h \
 	%D%/window.c %D%/window.h

@@ -124,8 +124,8 @@ snap_window_parse (const char *text, GError **error)
   g_autoptr (SnapWindow) self = snap_window_new ();
   g_auto (GStrv) lines = g_strsplit (text, "\n", SNAP_WINDOW_MAX_STEPS + 2);
   guint n = g_strv_length (lines);
-  gboolean good = n > 0 && n <= SNAP_WINDOW_MAX_STEPS + 1
-                  && lines[n - 1][0] == '\0'; /* the last line ends too */
+  gboolean good = n <= SNAP_WINDOW_MAX_STEPS + 1
+                  && (n == 0 || lines[n - 1][0] == '\0'); /* it ends too */
 
   for (guint i = 0; good && i + 1 < n; i++)
     good = parse_line (self, lines[i]);

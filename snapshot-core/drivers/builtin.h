@@ -9,7 +9,6 @@
 #include "snapshot-core/drivers/driver.h"
 
 extern const SnapDriver snap_driver_btrfs;
-extern const SnapDriver snap_driver_lvm;
 extern const SnapDriver snap_driver_qcow2;
 extern const SnapDriver snap_driver_reflink;
 

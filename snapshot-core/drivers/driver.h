@@ -103,15 +103,23 @@ typedef enum {
   SNAP_OPEN_MANAGE, /* create, delete: the driver may write to the storage */
 } SnapOpenMode;
 
-/* What a user may add to an open.  Zero-filled means none of it. */
+/* Told what a user should know before something is done: "OBJECT: FACT". */
+typedef void (*SnapWarnFunc) (const char *message, gpointer user_data);
+
+/* What a user may add to an open.  Zero-filled means none of it.  Strings are
+   the caller's, and may go when the volume is open. */
 typedef struct {
   SnapOpenMode mode;
   const char *secret_file; /* a file with the key of an encrypted image */
   gboolean force; /* go on where a driver finds that it would take long */
+  const char *snapshot_dir; /* name of the directory for snapshots beside the
+                               data; NULL: ".nbdsnap" */
+  SnapWarnFunc warn;        /* for as long as the volume is open; or NULL */
+  gpointer warn_data;
 } SnapOpenOptions;
 
-/* Embedded first in a driver's own struct; the driver sets all but the
-   counter, which belongs to service/volume. */
+/* Embedded first in a driver's own struct; the driver sets all but the last
+   two, which belong to service/volume. */
 typedef struct {
   const SnapDriver *driver;
   char *location; /* as given, decoded */
@@ -119,6 +127,7 @@ typedef struct {
   char *id;       /* identity of the volume on this host */
   char *label;    /* short name: the last part of the location */
   gatomicrefcount ref_count;
+  SnapOpenOptions *options; /* what it was opened with */
 } SnapVolume;
 
 /* ---- creation ---- */

@@ -3,219 +3,134 @@
 
 #include "snapshot-core/format/btrfs-diff.h"
 
-#include <string.h>
+#include "snapshot-core/base/parallel.h"
+#include "snapshot-core/format/btrfs-part.h"
 
-/* Candidates this near to each other are compared in one go: a few extents
-   more are cheaper than another search. */
-#define NEAR (1024 * 1024)
-
-/* With more than one part in so many changed, walking everything is faster. */
-#define MAX_CHANGED_PART 4
+/* A file is compared in so many parts at most, none shorter than this.  They
+   are more than there are threads: one part may have all the changes. */
+#define MAX_PARTS 32
+#define MIN_PART_LENGTH (1024 * 1024)
 
 /* One attempt. */
 typedef struct {
   const SnapBtrfsDiff *diff;
-  SnapExtents *dirty;
-  guint64 grown_from; /* from here on everything is dirty */
+  gboolean (*compare) (SnapBtrfsPart *part, GError **error);
+  GArray *parts;
 
-  /* Of what was compared so far: */
+  /* The sums of all parts: */
+  SnapExtents *dirty;
   guint64 from_allocated, to_allocated;
   gboolean saw_inline;
 } Comparison;
 
 static void
-comparison_init (Comparison *self, const SnapBtrfsDiff *diff)
+part_clear (gpointer data)
 {
-  *self = (Comparison){ .diff = diff, .dirty = snap_extents_new () };
-  self->grown_from = diff->from.size - diff->from.size % diff->granularity;
-  if (diff->from.size >= diff->to.size)
-    self->grown_from = G_MAXUINT64;
+  SnapBtrfsPart *part = data;
+
+  g_clear_pointer (&part->dirty, snap_extents_unref);
 }
 
 static void
 comparison_clear (Comparison *self)
 {
+  g_clear_pointer (&self->parts, g_array_unref);
   g_clear_pointer (&self->dirty, snap_extents_unref);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Comparison, comparison_clear)
 
-/* ---- comparing a range on both sides ---- */
-
-static gboolean
-reads_as_zeroes (const SnapBtrfsExtent *extent)
+static void
+add_part (Comparison *self, guint64 start, guint64 end, gboolean is_grown)
 {
-  return extent == NULL || extent->kind == SNAP_BTRFS_HOLE
-         || extent->kind == SNAP_BTRFS_PREALLOC;
-}
+  const SnapBtrfsPart part = { .diff = self->diff,
+                               .start = start,
+                               .end = end,
+                               .is_grown = is_grown,
+                               .dirty = snap_extents_new () };
 
-static gboolean
-is_same (const SnapBtrfsExtent *from, const SnapBtrfsExtent *to)
-{
-  if (reads_as_zeroes (from) || reads_as_zeroes (to))
-    return reads_as_zeroes (from) && reads_as_zeroes (to);
-  return snap_btrfs_extent_shares (from, to);
-}
-
-static gboolean
-is_inline (const SnapBtrfsExtent *extent)
-{
-  return extent != NULL && extent->kind == SNAP_BTRFS_INLINE;
+  g_array_append_val (self->parts, part);
 }
 
 static guint64
-allocated_bytes (const SnapBtrfsExtent *extent, guint64 length)
+choose_part_length (const SnapBtrfsDiff *diff)
 {
-  return extent != NULL && extent->kind != SNAP_BTRFS_HOLE ? length : 0;
+  guint64 size = MAX (diff->from.size, diff->to.size);
+
+  if (diff->n_threads <= 1)
+    return G_MAXUINT64;
+  return MAX (size / MAX_PARTS, MIN_PART_LENGTH);
 }
 
-/* Both sides are uniform over [offset, offset + length). */
+/* Where the file has grown begins a part of its own. */
 static void
-compare_step (Comparison *self, const SnapBtrfsExtent *from,
-              const SnapBtrfsExtent *to, guint64 offset, guint64 length)
-{
-  guint32 flags = SNAP_EXTENT_DIRTY;
-
-  self->from_allocated += allocated_bytes (from, length);
-  self->to_allocated += allocated_bytes (to, length);
-  self->saw_inline |= is_inline (from) || is_inline (to);
-  if (reads_as_zeroes (to))
-    flags |= SNAP_EXTENT_ZERO;
-  if (offset >= self->grown_from || !is_same (from, to))
-    snap_extents_append (self->dirty, offset, length, flags);
-}
-
-static gboolean
-compare_range (Comparison *self, guint64 offset, guint64 end, GError **error)
+add_parts (Comparison *self, guint64 start, guint64 end)
 {
   const SnapBtrfsDiff *diff = self->diff;
-  g_auto (SnapBtrfsCursor) from = { 0 };
-  g_auto (SnapBtrfsCursor) to = { 0 };
+  guint64 size = MAX (diff->from.size, diff->to.size);
+  guint64 length = choose_part_length (diff);
+  guint64 grown_from = diff->from.size - diff->from.size % diff->granularity;
 
-  if (!snap_btrfs_cursor_init (&from, diff->from.map, offset, end, error)
-      || !snap_btrfs_cursor_init (&to, diff->to.map, offset, end, error))
-    return FALSE;
-  while (offset < end) {
-    guint64 edge =
-        offset < self->grown_from ? MIN (end, self->grown_from) : end;
-    const SnapBtrfsExtent *from_extent =
-        snap_btrfs_cursor_at (&from, offset, &edge);
-    const SnapBtrfsExtent *to_extent =
-        snap_btrfs_cursor_at (&to, offset, &edge);
+  if (diff->from.size >= diff->to.size)
+    grown_from = G_MAXUINT64;
+  while (start < end) {
+    guint64 next = end;
 
-    compare_step (self, from_extent, to_extent, offset, edge - offset);
-    offset = edge;
-    if (!snap_btrfs_cursor_advance (&from, offset, error)
-        || !snap_btrfs_cursor_advance (&to, offset, error))
-      return FALSE;
+    if (start < size && size - start > length)
+      next = MIN (next, start + length);
+    if (start < grown_from)
+      next = MIN (next, grown_from);
+    add_part (self, start, next, start >= grown_from);
+    start = next;
   }
-  return TRUE;
 }
 
-/* ---- candidates ---- */
-
-static const SnapBtrfsSide *
-newer_side (const SnapBtrfsDiff *diff)
+/* Several threads need a map each. */
+static gboolean
+do_part (guint index, gpointer user_data, GError **error)
 {
-  return diff->from_is_newer ? &diff->from : &diff->to;
+  const Comparison *self = user_data;
+  const SnapBtrfsDiff *diff = self->diff;
+  SnapBtrfsPart *part = &g_array_index (self->parts, SnapBtrfsPart, index);
+  g_autoptr (SnapBtrfsMap) from = NULL;
+  g_autoptr (SnapBtrfsMap) to = NULL;
+
+  part->from = diff->from.map;
+  part->to = diff->to.map;
+  if (diff->n_threads > 1) {
+    part->from = from = diff->from.map->dup (diff->from.map);
+    part->to = to = diff->to.map->dup (diff->to.map);
+  }
+  return self->compare (part, error);
 }
 
 static void
-add_candidate (SnapExtents *ranges, const SnapBtrfsExtent *extent)
+add_up (Comparison *self)
 {
-  guint64 end = snap_extents_end (ranges);
-  guint64 start = extent->start;
+  for (guint i = 0; i < self->parts->len; i++) {
+    const SnapBtrfsPart *part = &g_array_index (self->parts, SnapBtrfsPart, i);
 
-  if (snap_extents_n (ranges) > 0 && start >= end && start - end <= NEAR)
-    start = end;
-  snap_extents_append (ranges, start, extent->start + extent->length - start,
-                       0);
-}
-
-/*
- * The ranges of the newer side's extents in leaves written since the older
- * cut.  *too_many: it was given up, because that is most of the file.
- */
-static gboolean
-find_candidates (const SnapBtrfsDiff *diff, SnapExtents *ranges,
-                 gboolean *too_many, GError **error)
-{
-  const SnapBtrfsSide *newer = newer_side (diff);
-  g_auto (SnapBtrfsCursor) cursor = { 0 };
-  const SnapBtrfsExtent *extent;
-  guint64 bytes = 0;
-
-  if (!snap_btrfs_cursor_init_since (&cursor, newer->map, diff->since, error))
-    return FALSE;
-  *too_many = FALSE;
-  while ((extent = snap_btrfs_cursor_extent (&cursor)) != NULL) {
-    guint64 end = extent->start + extent->length;
-
-    add_candidate (ranges, extent);
-    bytes += extent->length;
-    *too_many = bytes > newer->allocated / MAX_CHANGED_PART;
-    if (*too_many)
-      return TRUE;
-    if (!snap_btrfs_cursor_advance (&cursor, end, error))
-      return FALSE;
+    self->from_allocated += part->from_allocated;
+    self->to_allocated += part->to_allocated;
+    self->saw_inline |= part->saw_inline;
+    for (gsize j = 0; j < snap_extents_n (part->dirty); j++)
+      snap_extents_append_func (snap_extents_at (part->dirty, j), self->dirty,
+                                NULL);
   }
-  return TRUE;
 }
 
-/* Where the newer side has its next extent; the end of offsets if nowhere. */
+/* Compare [start, end). */
 static gboolean
-find_next_extent (SnapBtrfsMap *map, guint64 offset, guint64 *start,
-                  GError **error)
+comparison_run (Comparison *self, guint64 start, guint64 end, GError **error)
 {
-  const SnapBtrfsSearch search = { .first = offset,
-                                   .end = G_MAXUINT64,
-                                   .n_max = 1 };
-  g_autoptr (GArray) found =
-      g_array_new (FALSE, FALSE, sizeof (SnapBtrfsExtent));
-  gboolean more;
-
-  if (!map->search (map, &search, found, &more, error))
+  self->parts = g_array_new (FALSE, FALSE, sizeof (SnapBtrfsPart));
+  g_array_set_clear_func (self->parts, part_clear);
+  self->dirty = snap_extents_new ();
+  add_parts (self, start, end);
+  if (!snap_parallel_run (MAX (self->diff->n_threads, 1), self->parts->len,
+                          do_part, self, error))
     return FALSE;
-  *start = found->len > 0 ? g_array_index (found, SnapBtrfsExtent, 0).start
-                          : G_MAXUINT64;
+  add_up (self);
   return TRUE;
-}
-
-/* Add to each range the gap after it: what was cut out of a leaf that is
-   otherwise still there lies in such a gap. */
-static SnapExtents *
-add_gaps (const SnapBtrfsDiff *diff, const SnapExtents *ranges, GError **error)
-{
-  g_autoptr (SnapExtents) wider = snap_extents_new ();
-
-  for (gsize i = 0; i < snap_extents_n (ranges); i++) {
-    const SnapExtent *range = snap_extents_at (ranges, i);
-    guint64 next;
-
-    if (!find_next_extent (newer_side (diff)->map,
-                           range->offset + range->length, &next, error))
-      return NULL;
-    snap_extents_append (wider, range->offset, next - range->offset, 0);
-  }
-  return g_steal_pointer (&wider);
-}
-
-/* All that is to be compared; NULL without an error if it is too much. */
-static SnapExtents *
-find_ranges (const Comparison *self, GError **error)
-{
-  g_autoptr (SnapExtents) candidates = snap_extents_new ();
-  g_autoptr (SnapExtents) ranges = NULL;
-  g_autoptr (SnapExtents) grown = snap_extents_new ();
-  gboolean too_many;
-
-  if (!find_candidates (self->diff, candidates, &too_many, error) || too_many)
-    return NULL;
-  ranges = add_gaps (self->diff, candidates, error);
-  if (ranges == NULL)
-    return NULL;
-  snap_extents_append (grown, self->grown_from, G_MAXUINT64 - self->grown_from,
-                       0);
-  return snap_extents_union (ranges, grown);
 }
 
 /* Whether what was not compared has as many bytes on both sides.  If so, no
@@ -230,34 +145,7 @@ is_explained (const Comparison *self)
                 == diff->to.allocated - self->to_allocated;
 }
 
-/* *method stays what it was if it worked. */
-static gboolean
-compare_candidates (Comparison *self, SnapBtrfsMethod *method, GError **error)
-{
-  g_autoptr (GError) reason = NULL;
-  g_autoptr (SnapExtents) ranges = find_ranges (self, &reason);
-
-  if (reason != NULL) {
-    g_propagate_error (error, g_steal_pointer (&reason));
-    return FALSE;
-  }
-  if (ranges == NULL) {
-    *method = SNAP_BTRFS_BY_WALK_MANY;
-    return TRUE;
-  }
-  for (gsize i = 0; i < snap_extents_n (ranges); i++) {
-    const SnapExtent *range = snap_extents_at (ranges, i);
-
-    if (!compare_range (self, range->offset, range->offset + range->length,
-                        error))
-      return FALSE;
-  }
-  if (!is_explained (self))
-    *method = SNAP_BTRFS_BY_WALK_UNEXPLAINED;
-  return TRUE;
-}
-
-/* ---- either way ---- */
+/* ---- the whole ---- */
 
 static SnapExtents *
 take_result (const Comparison *self, guint64 offset, guint64 length)
@@ -268,29 +156,39 @@ take_result (const Comparison *self, guint64 offset, guint64 length)
   return snap_extents_clip (aligned, offset, length);
 }
 
+/* *method says why if the result is NULL without an error. */
+static SnapExtents *
+diff_since (const SnapBtrfsDiff *diff, guint64 offset, guint64 length,
+            SnapBtrfsMethod *method, GError **error)
+{
+  g_auto (Comparison) some = { .diff = diff };
+
+  some.compare = snap_btrfs_part_compare_since;
+  *method = SNAP_BTRFS_BY_CANDIDATES;
+  if (!comparison_run (&some, 0, G_MAXUINT64, error))
+    return NULL;
+  if (is_explained (&some))
+    return take_result (&some, offset, length);
+  *method = SNAP_BTRFS_BY_WALK_UNEXPLAINED;
+  return NULL;
+}
+
 SnapExtents *
 snap_btrfs_diff (const SnapBtrfsDiff *diff, guint64 offset, guint64 length,
                  SnapBtrfsMethod *method, GError **error)
 {
+  g_auto (Comparison) all = { .diff = diff };
   SnapBtrfsMethod used = SNAP_BTRFS_BY_WALK;
-  g_auto (Comparison) walk = { 0 };
+  SnapExtents *dirty = NULL;
 
-  if (diff->since != 0) {
-    g_auto (Comparison) candidates = { 0 };
-
-    used = SNAP_BTRFS_BY_CANDIDATES;
-    comparison_init (&candidates, diff);
-    if (!compare_candidates (&candidates, &used, error))
-      return NULL;
-    if (method != NULL)
-      *method = used;
-    if (used == SNAP_BTRFS_BY_CANDIDATES)
-      return take_result (&candidates, offset, length);
-  }
+  if (diff->since != 0)
+    dirty = diff_since (diff, offset, length, &used, error);
   if (method != NULL)
     *method = used;
-  comparison_init (&walk, diff);
-  if (!compare_range (&walk, offset, offset + length, error))
+  if (dirty != NULL || used == SNAP_BTRFS_BY_CANDIDATES)
+    return dirty;
+  all.compare = snap_btrfs_part_compare_all;
+  if (!comparison_run (&all, offset, offset + length, error))
     return NULL;
-  return take_result (&walk, offset, length);
+  return take_result (&all, offset, length);
 }

@@ -13,10 +13,13 @@
  * the older one has not lies in leaves written since: the candidates, which
  * the tree finds fast.  What the newer file has lost, by a hole or a
  * truncation, may show in no leaf; but it shows in the number of allocated
- * bytes.  The candidates' ranges, and the gap after each, are compared as
+ * bytes.  The candidates' ranges, and the gaps beside them, are compared as
  * above; for all the rest the newer file's extents are the older one's or
  * missing, and if both inodes count the same bytes there, none is missing.
  * If they do not, both sides are walked after all.
+ *
+ * Either way takes about the same time for each extent that it looks at, so
+ * however much has changed, the candidates are tried first.
  */
 #ifndef SNAP_FORMAT_BTRFS_DIFF_H
 #define SNAP_FORMAT_BTRFS_DIFF_H
@@ -40,13 +43,14 @@ typedef struct {
    */
   guint64 since;
   gboolean from_is_newer;
+
+  guint n_threads; /* 0 is 1; more than one need maps that can be duplicated */
 } SnapBtrfsDiff;
 
 /* How it was found out; for tests and benchmarks. */
 typedef enum {
   SNAP_BTRFS_BY_CANDIDATES,
   SNAP_BTRFS_BY_WALK,             /* nothing else was possible */
-  SNAP_BTRFS_BY_WALK_MANY,        /* too much of the file has changed */
   SNAP_BTRFS_BY_WALK_UNEXPLAINED, /* the bytes did not add up */
 } SnapBtrfsMethod;
 

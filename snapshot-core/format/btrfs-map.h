@@ -26,7 +26,28 @@ struct _SnapBtrfsMap {
    */
   gboolean (*search) (SnapBtrfsMap *self, const SnapBtrfsSearch *search,
                       GArray *extents, gboolean *more, GError **error);
+
+  /* The same map for another thread; needed if a diff is to use several. */
+  SnapBtrfsMap *(*dup) (SnapBtrfsMap *self);
+  void (*free) (SnapBtrfsMap *self);
 };
+
+void snap_btrfs_map_free (SnapBtrfsMap *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapBtrfsMap, snap_btrfs_map_free)
+
+/* ---- looking around ---- */
+
+/* The last extent that begins before @offset; *found FALSE if there is none.
+   Errors: the map's. */
+gboolean snap_btrfs_map_find_before (SnapBtrfsMap *map, guint64 offset,
+                                     SnapBtrfsExtent *last, gboolean *found,
+                                     GError **error);
+
+/* Where the first extent in [offset, end) begins; @end if there is none.
+   Errors: the map's. */
+gboolean snap_btrfs_map_find_after (SnapBtrfsMap *map, guint64 offset,
+                                    guint64 end, guint64 *start,
+                                    GError **error);
 
 /* ---- walking ---- */
 
@@ -47,8 +68,10 @@ typedef struct {
 gboolean snap_btrfs_cursor_init (SnapBtrfsCursor *self, SnapBtrfsMap *map,
                                  guint64 start, guint64 end, GError **error);
 
-/* Start at the first extent that lies in a leaf written since. */
+/* The same for extents in leaves that were written since, from the first one
+   that begins in [start, end) on. */
 gboolean snap_btrfs_cursor_init_since (SnapBtrfsCursor *self, SnapBtrfsMap *map,
+                                       guint64 start, guint64 end,
                                        guint64 min_generation, GError **error);
 void snap_btrfs_cursor_clear (SnapBtrfsCursor *self);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (SnapBtrfsCursor, snap_btrfs_cursor_clear)

@@ -4,6 +4,7 @@ libsnap_format_la_SOURCES = \
 	%D%/btrfs-diff.c %D%/btrfs-diff.h \
 	%D%/btrfs-item.c %D%/btrfs-item.h \
 	%D%/btrfs-map.c %D%/btrfs-map.h \
+	%D%/btrfs-part.c %D%/btrfs-part.h \
 	%D%/cow-store.c %D%/cow-store.h \
 	%D%/fiemap.c %D%/fiemap.h \
 	%D%/lvm-report.c %D%/lvm-report.h \

@@ -46,6 +46,8 @@ static const struct {
   { "point_id", G_STRUCT_OFFSET (SnapManifestMember, point_id), ON_DELETE },
   { "handle", G_STRUCT_OFFSET (SnapManifestMember, handle), 0 },
   { "point_set", G_STRUCT_OFFSET (SnapManifestMember, point_set), 0 },
+  { "secret_file", G_STRUCT_OFFSET (SnapManifestMember, secret_file), 0 },
+  { "snapshot_dir", G_STRUCT_OFFSET (SnapManifestMember, snapshot_dir), 0 },
 };
 
 static char **

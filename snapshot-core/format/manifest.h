@@ -37,6 +37,10 @@ typedef struct {
   char *point_id;
   char *handle;
   char *point_set; /* the set that it was cut in */
+
+  /* DELETE: what the volume must be opened with again. */
+  char *secret_file;
+  char *snapshot_dir;
 } SnapManifestMember;
 
 typedef struct {

@@ -5,12 +5,16 @@
 
 #include <btrfsutil.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/btrfs.h>
 #include <linux/btrfs_tree.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/statvfs.h>
 
 #include "snapshot-core/base/error.h"
+#include "snapshot-core/os/fd.h"
 
 /* libbtrfsutil leaves the cause in errno. */
 static gboolean
@@ -104,13 +108,80 @@ snap_btrfs_snapshot (int top_fd, int directory_fd, const char *name,
   return code == BTRFS_UTIL_OK || util_failed (code, errno, error);
 }
 
+static gboolean
+delete_failed (enum btrfs_util_error code, int errnum, GError **error)
+{
+  if (errnum != EPERM)
+    return util_failed (code, errnum, error);
+  return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                         "deleting it needs CAP_SYS_ADMIN, or the mount option "
+                         "user_subvol_rm_allowed");
+}
+
+/* FALSE with errno, and as it was before. */
+static gboolean
+delete_writable (int directory_fd, const char *name,
+                 enum btrfs_util_error *code)
+{
+  snap_autofd int fd = openat (directory_fd, name,
+                               O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  int errnum;
+
+  if (fd < 0)
+    return FALSE;
+  *code = btrfs_util_set_subvolume_read_only_fd (fd, false);
+  if (*code == BTRFS_UTIL_OK)
+    *code = btrfs_util_delete_subvolume_fd (directory_fd, name, 0);
+  if (*code == BTRFS_UTIL_OK)
+    return TRUE;
+  errnum = errno;
+  btrfs_util_set_subvolume_read_only_fd (fd, true);
+  errno = errnum;
+  return FALSE;
+}
+
+/*
+ * An owner without CAP_SYS_ADMIN must make a subvolume writable to delete it.
+ * It gets another name first: nobody is to take for a snapshot, or keep, what
+ * is writable because somebody was killed here.
+ */
+static gboolean
+delete_as_owner (int directory_fd, const char *name, GError **error)
+{
+  g_autofree char *gone = g_strdup_printf (SNAP_BTRFS_GONE_PREFIX "%08x%08x",
+                                           g_random_int (), g_random_int ());
+  enum btrfs_util_error code = BTRFS_UTIL_ERROR_SNAP_DESTROY_FAILED;
+  int errnum;
+
+  if (renameat2 (directory_fd, name, directory_fd, gone, RENAME_NOREPLACE) < 0)
+    return snap_error_set_errno (error, errno, "%s: rename", name);
+  if (delete_writable (directory_fd, gone, &code))
+    return TRUE;
+  errnum = errno;
+  renameat2 (directory_fd, gone, directory_fd, name, RENAME_NOREPLACE);
+  return delete_failed (code, errnum, error);
+}
+
+static gboolean
+is_mounted_read_only (int fd)
+{
+  struct statvfs fs;
+
+  return fstatvfs (fd, &fs) == 0 && (fs.f_flag & ST_RDONLY) != 0;
+}
+
 gboolean
 snap_btrfs_delete (int directory_fd, const char *name, GError **error)
 {
   enum btrfs_util_error code =
       btrfs_util_delete_subvolume_fd (directory_fd, name, 0);
+  int errnum = errno;
 
-  return code == BTRFS_UTIL_OK || util_failed (code, errno, error);
+  if (code == BTRFS_UTIL_OK)
+    return TRUE;
+  if (errnum == EROFS && !is_mounted_read_only (directory_fd))
+    return delete_as_owner (directory_fd, name, error);
+  return delete_failed (code, errnum, error);
 }
 
 gboolean

@@ -51,8 +51,12 @@ char *snap_btrfs_uuid_format (const guint8 *uuid);
 gboolean snap_btrfs_snapshot (int top_fd, int directory_fd, const char *name,
                               GError **error);
 
+/* What a deletion that was killed may leave in the directory: a subvolume of
+   this and hex digits, perhaps writable. */
+#define SNAP_BTRFS_GONE_PREFIX ".gone-"
+
 /* Delete the subvolume @name in @directory_fd.  Whoever has a file in it open
-   can read on.  NOT_FOUND if there is none. */
+   can read on.  NOT_FOUND if there is none, UNSUPPORTED if we may not. */
 gboolean snap_btrfs_delete (int directory_fd, const char *name, GError **error);
 
 /* Put everything that was done so far on the disk. */

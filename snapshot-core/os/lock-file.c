@@ -10,13 +10,19 @@
 #include "snapshot-core/base/error.h"
 #include "snapshot-core/os/fd.h"
 
-gboolean
-snap_lock_fd (int fd, SnapLockMode mode, GError **error)
+static struct flock
+whole_file (SnapLockMode mode)
 {
-  struct flock lock = {
+  return (struct flock){
     .l_type = mode == SNAP_LOCK_EXCLUSIVE ? F_WRLCK : F_RDLCK,
     .l_whence = SEEK_SET, /* from 0, length 0: all of the file */
   };
+}
+
+gboolean
+snap_lock_fd (int fd, SnapLockMode mode, GError **error)
+{
+  struct flock lock = whole_file (mode);
 
   if (fcntl (fd, F_OFD_SETLK, &lock) == 0)
     return TRUE;
@@ -53,4 +59,20 @@ snap_lock_file_take (const char *path, SnapLockMode mode, GError **error)
     if (still_names (path, fd))
       return snap_fd_steal (&fd);
   }
+}
+
+gboolean
+snap_lock_file_probe (const char *path, SnapLockMode mode, gboolean *busy,
+                      GError **error)
+{
+  snap_autofd int fd = open (path, O_RDONLY | O_CLOEXEC);
+  struct flock lock = whole_file (mode);
+
+  *busy = FALSE;
+  if (fd < 0 && errno == ENOENT)
+    return TRUE;
+  if (fd < 0 || fcntl (fd, F_OFD_GETLK, &lock) < 0)
+    return snap_error_set_errno (error, errno, "%s", path);
+  *busy = lock.l_type != F_UNLCK;
+  return TRUE;
 }

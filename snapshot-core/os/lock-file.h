@@ -32,4 +32,11 @@ int snap_lock_file_take (const char *path, SnapLockMode mode, GError **error);
  */
 gboolean snap_lock_fd (int fd, SnapLockMode mode, GError **error);
 
+/*
+ * Whether a lock of @path in @mode would be refused now: *busy.  Takes no lock
+ * and makes no file; a file that is missing is not locked.  Errors: IO.
+ */
+gboolean snap_lock_file_probe (const char *path, SnapLockMode mode,
+                               gboolean *busy, GError **error);
+
 #endif

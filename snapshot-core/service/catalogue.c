@@ -7,8 +7,7 @@
 
 #include "snapshot-core/format/manifest.h"
 #include "snapshot-core/service/reference.h"
-
-#define MANIFEST_SUFFIX ".json"
+#include "snapshot-core/service/state-text.h"
 
 /* The manifest of a set; NULL without an error when there is none. */
 static SnapManifest *
@@ -56,26 +55,20 @@ take_sorted (GHashTable *references)
 GPtrArray *
 snap_catalogue_volumes (SnapState *state, GError **error)
 {
-  g_autofree char *path =
-      g_build_filename (snap_state_directory (state), "sets", NULL);
-  g_autoptr (GError) reason = NULL;
-  g_autoptr (GDir) dir = g_dir_open (path, 0, &reason);
+  g_autoptr (GDir) dir = NULL;
   g_autoptr (GHashTable) references =
       g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   const char *name;
 
-  if (dir == NULL
-      && !g_error_matches (reason, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
-    snap_error_set (error, SNAP_ERROR_IO, "%s: %s", path, reason->message);
+  if (!snap_state_open_part (state, "sets", &dir, error))
     return NULL;
-  }
   while (dir != NULL && (name = g_dir_read_name (dir)) != NULL) {
     g_autofree char *set_id = NULL;
     g_autoptr (SnapManifest) manifest = NULL;
 
-    if (!g_str_has_suffix (name, MANIFEST_SUFFIX))
+    if (!g_str_has_suffix (name, SNAP_STATE_TEXT_SUFFIX))
       continue;
-    set_id = g_strndup (name, strlen (name) - strlen (MANIFEST_SUFFIX));
+    set_id = g_strndup (name, strlen (name) - strlen (SNAP_STATE_TEXT_SUFFIX));
     manifest = load_set (state, set_id, NULL);
     if (manifest != NULL)
       add_volumes (manifest, references);

@@ -29,18 +29,24 @@ digest (const SnapVolume *volume, const char *point_id)
   return g_strdup (g_checksum_get_string (sum));
 }
 
+static char *
+build_path (SnapState *state, const SnapVolume *volume, const char *point_id)
+{
+  g_autofree char *name = digest (volume, point_id);
+
+  return g_build_filename (snap_state_directory (state), "holds", name, NULL);
+}
+
 static SnapHold *
 take (SnapState *state, const SnapVolume *volume, const char *point_id,
       SnapLockMode mode, GError **error)
 {
   g_autoptr (SnapHold) self = g_new0 (SnapHold, 1);
-  g_autofree char *name = digest (volume, point_id);
 
   self->fd = -1;
   if (!snap_state_create (state, error))
     return NULL;
-  self->path =
-      g_build_filename (snap_state_directory (state), "holds", name, NULL);
+  self->path = build_path (state, volume, point_id);
   self->fd = snap_lock_file_take (self->path, mode, error);
   return self->fd >= 0 ? g_steal_pointer (&self) : NULL;
 }
@@ -80,6 +86,19 @@ snap_hold_take (SnapState *state, const SnapVolume *volume,
                   "held by a diff or an export that is running");
   }
   return self;
+}
+
+gboolean
+snap_hold_probe (SnapState *state, const SnapVolume *volume,
+                 const SnapPoint *point, gboolean *held, GError **error)
+{
+  g_autofree char *path = NULL;
+
+  *held = FALSE;
+  if (point->kind == SNAP_POINT_EMPTY)
+    return TRUE;
+  path = build_path (state, volume, point->id);
+  return snap_lock_file_probe (path, SNAP_LOCK_EXCLUSIVE, held, error);
 }
 
 SnapHold *

@@ -24,6 +24,12 @@ SnapHold *snap_hold_take (SnapState *state, const SnapVolume *volume,
                           const SnapPoint *point, SnapHoldMode mode,
                           GError **error);
 
+/* Whether somebody holds @point now: *held.  Holds nothing, makes nothing, and
+   is in nobody's way.  Errors: IO. */
+gboolean snap_hold_probe (SnapState *state, const SnapVolume *volume,
+                          const SnapPoint *point, gboolean *held,
+                          GError **error);
+
 /* Be the only one who creates or deletes on @volume.  Errors: BUSY, IO. */
 SnapHold *snap_hold_take_volume (SnapState *state, const SnapVolume *volume,
                                  GError **error);

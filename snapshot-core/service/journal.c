@@ -15,8 +15,7 @@
 #include "snapshot-core/os/lock-file.h"
 #include "snapshot-core/service/state-text.h"
 
-#define ENTRY_SUFFIX ".json"
-#define LOCK_SUFFIX ".lock"
+#define PART "journal"
 
 struct _SnapJournal {
   char *set_id;
@@ -25,18 +24,10 @@ struct _SnapJournal {
   int lock_fd; /* the entry is ours while it is open */
 };
 
-static char *
-build_path (SnapState *state, const char *set_id, const char *suffix)
-{
-  g_autofree char *name = g_strconcat (set_id, suffix, NULL);
-
-  return g_build_filename (snap_state_directory (state), "journal", name, NULL);
-}
-
 char *
 snap_journal_path (SnapState *state, const char *set_id)
 {
-  return build_path (state, set_id, ENTRY_SUFFIX);
+  return snap_state_build_path (state, PART, set_id, SNAP_STATE_TEXT_SUFFIX);
 }
 
 const char *
@@ -66,7 +57,8 @@ lock_entry (SnapState *state, const char *set_id, GError **error)
 
   self->set_id = g_strdup (set_id);
   self->path = snap_journal_path (state, set_id);
-  self->lock_path = build_path (state, set_id, LOCK_SUFFIX);
+  self->lock_path =
+      snap_state_build_path (state, PART, set_id, SNAP_STATE_LOCK_SUFFIX);
   self->lock_fd =
       snap_lock_file_take (self->lock_path, SNAP_LOCK_EXCLUSIVE, error);
   return self->lock_fd >= 0 ? g_steal_pointer (&self) : NULL;
@@ -144,8 +136,8 @@ read_id (GDir *dir)
   while ((name = g_dir_read_name (dir)) != NULL) {
     g_autofree char *id = g_strdup (name);
 
-    if (g_str_has_suffix (id, ENTRY_SUFFIX)) {
-      id[strlen (id) - strlen (ENTRY_SUFFIX)] = '\0';
+    if (g_str_has_suffix (id, SNAP_STATE_TEXT_SUFFIX)) {
+      id[strlen (id) - strlen (SNAP_STATE_TEXT_SUFFIX)] = '\0';
       if (snap_set_id_is_valid (id))
         return g_steal_pointer (&id);
     }
@@ -158,17 +150,11 @@ snap_journal_list (SnapState *state, GError **error)
 {
   g_autoptr (GHashTable) ids =
       g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
-  g_autofree char *path =
-      g_build_filename (snap_state_directory (state), "journal", NULL);
-  g_autoptr (GError) reason = NULL;
-  g_autoptr (GDir) dir = g_dir_open (path, 0, &reason);
+  g_autoptr (GDir) dir = NULL;
   char *id;
 
-  if (dir == NULL
-      && !g_error_matches (reason, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
-    snap_error_set (error, SNAP_ERROR_IO, "%s: %s", path, reason->message);
+  if (!snap_state_open_part (state, PART, &dir, error))
     return NULL;
-  }
   while (dir != NULL && (id = read_id (dir)) != NULL)
     g_hash_table_add (ids, id);
   return g_steal_pointer (&ids);
@@ -229,52 +215,4 @@ snap_journal_next_orphan (SnapState *state, GHashTable *skip,
       return FALSE;
   }
   return TRUE;
-}
-
-/* ---- what the dead leave beside entries ---- */
-
-/* The entry that a lock file, or a temporary file that was to become an entry,
-   belongs to; NULL for an entry itself and for files that are not ours. */
-static char *
-id_of_leftover (const char *name)
-{
-  g_autofree char *id = g_strndup (name, strcspn (name, "."));
-  const char *rest = name + strlen (id);
-
-  if (!snap_set_id_is_valid (id)
-      || (!g_str_equal (rest, LOCK_SUFFIX)
-          && !g_str_has_prefix (rest, ENTRY_SUFFIX ".")))
-    return NULL;
-  return g_steal_pointer (&id);
-}
-
-/* Both are made by who has the lock: who gets it knows that they are dead. */
-static void
-remove_leftover (SnapState *state, const char *set_id, const char *name)
-{
-  g_autoptr (SnapJournal) self = lock_entry (state, set_id, NULL);
-  g_autofree char *path = build_path (state, name, "");
-
-  if (self == NULL)
-    return;
-  if (!g_str_equal (path, self->lock_path))
-    unlink (path);
-  if (!g_file_test (self->path, G_FILE_TEST_EXISTS))
-    unlink (self->lock_path);
-}
-
-void
-snap_journal_sweep (SnapState *state)
-{
-  g_autofree char *path =
-      g_build_filename (snap_state_directory (state), "journal", NULL);
-  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
-  const char *name;
-
-  while (dir != NULL && (name = g_dir_read_name (dir)) != NULL) {
-    g_autofree char *id = id_of_leftover (name);
-
-    if (id != NULL)
-      remove_leftover (state, id, name);
-  }
 }

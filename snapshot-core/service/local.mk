@@ -20,6 +20,8 @@ libsnap_service_la_SOURCES = \
 	%D%/set-delete.c \
 	%D%/set-record.c %D%/set-record.h \
 	%D%/set-recover.c \
-	%D%/state.c %D%/state.h %D%/state-text.h \
+	%D%/state-manifest.c \
+	%D%/state-text.c %D%/state-text.h \
+	%D%/state.c %D%/state.h \
 	%D%/volume.c %D%/volume.h
 libsnap_service_la_LIBADD = $(JSON_GLIB_LIBS) $(GLIB_LIBS)

@@ -151,7 +151,7 @@ snap_set_check_delete (SnapState *state, const SnapSetMember *members,
 
 static gboolean
 remove_point (SnapState *state, const SnapSetMember *member,
-              const SnapManifestMember *record, GError **error)
+              SnapManifestMember *record, GError **error)
 {
   g_autoptr (GError) reason = NULL;
 

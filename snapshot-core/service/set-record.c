@@ -5,11 +5,11 @@
 
 #include "snapshot-core/os/path.h"
 
-/* Recovery may run in another working directory. */
+/* Recovery may run in another working directory.  NULL stays NULL. */
 static char *
 absolute_location (const char *location)
 {
-  if (g_file_test (location, G_FILE_TEST_EXISTS))
+  if (location != NULL && g_file_test (location, G_FILE_TEST_EXISTS))
     return snap_path_absolute (location);
   return g_strdup (location);
 }
@@ -36,6 +36,8 @@ snap_set_record_add_point (SnapManifest *document, const SnapVolume *volume,
   member->point_id = g_strdup (point->id);
   member->handle = g_strdup (point->handle);
   member->point_set = g_strdup (point->set_id);
+  member->secret_file = absolute_location (volume->options->secret_file);
+  member->snapshot_dir = g_strdup (volume->options->snapshot_dir);
 }
 
 static gboolean
@@ -46,33 +48,31 @@ is_same_volume (const SnapManifestMember *a, const SnapManifestMember *b)
          && g_strcmp0 (a->part, b->part) == 0;
 }
 
-gboolean
-snap_set_record_forget (SnapState *state, const SnapManifestMember *deleted,
-                        GError **error)
+/* A SnapManifestEditor. */
+static SnapManifestEdit
+take_volume_off (const char *text, gpointer deleted, char **edited)
 {
-  g_autoptr (GError) reason = NULL;
-  g_autoptr (SnapManifest) manifest = NULL;
-  g_autofree char *text = NULL;
+  g_autoptr (SnapManifest) manifest =
+      snap_manifest_parse (text, "manifest", NULL);
 
-  if (deleted->point_set == NULL)
-    return TRUE;
-  text = snap_manifest_load (state, deleted->point_set, &reason);
-  if (reason != NULL) {
-    g_propagate_error (error, g_steal_pointer (&reason));
-    return FALSE;
-  }
-  manifest = text != NULL ? snap_manifest_parse (text, "manifest", NULL) : NULL;
   if (manifest == NULL)
-    return TRUE;
-
+    return SNAP_MANIFEST_KEEP;
   for (guint i = manifest->members->len; i-- > 0;)
     if (is_same_volume (g_ptr_array_index (manifest->members, i), deleted))
       g_ptr_array_remove_index (manifest->members, i);
   if (manifest->members->len == 0)
-    return snap_manifest_remove (state, deleted->point_set, error);
-  g_free (text);
-  text = snap_manifest_format (manifest);
-  return snap_manifest_save (state, deleted->point_set, text, error);
+    return SNAP_MANIFEST_REMOVE;
+  *edited = snap_manifest_format (manifest);
+  return SNAP_MANIFEST_REPLACE;
+}
+
+gboolean
+snap_set_record_forget (SnapState *state, SnapManifestMember *deleted,
+                        GError **error)
+{
+  return deleted->point_set == NULL
+         || snap_manifest_edit (state, deleted->point_set, take_volume_off,
+                                deleted, error);
 }
 
 SnapPoint *

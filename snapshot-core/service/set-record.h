@@ -23,8 +23,7 @@ void snap_set_record_add_point (SnapManifest *document,
  * manifest away when it was the last.  A manifest that is missing already, or
  * cannot be understood, is left as it is.  Errors: IO.
  */
-gboolean snap_set_record_forget (SnapState *state,
-                                 const SnapManifestMember *deleted,
+gboolean snap_set_record_forget (SnapState *state, SnapManifestMember *deleted,
                                  GError **error);
 
 /* The snapshot of @points with this identity, borrowed, or NULL. */

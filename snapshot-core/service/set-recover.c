@@ -96,9 +96,11 @@ sweep (SnapVolume *volume, GError **error)
    A volume that is not there may come back, and its point with it. */
 static gboolean
 remove_again (SnapState *state, SnapRegistry *registry,
-              const SnapManifestMember *member, GError **error)
+              SnapManifestMember *member, GError **error)
 {
-  const SnapOpenOptions options = { .mode = SNAP_OPEN_MANAGE };
+  const SnapOpenOptions options = { .mode = SNAP_OPEN_MANAGE,
+                                    .secret_file = member->secret_file,
+                                    .snapshot_dir = member->snapshot_dir };
   SnapReference reference = { .location = member->location,
                               .part = member->part };
   g_autoptr (GError) reason = NULL;
@@ -194,7 +196,7 @@ snap_set_recover (SnapState *state, SnapRegistry *registry, guint *n_finished,
   gboolean more = TRUE;
 
   *n_finished = 0;
-  snap_journal_sweep (state);
+  snap_state_sweep (state);
   while (more) {
     GError *reason = NULL;
 

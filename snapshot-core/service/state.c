@@ -75,13 +75,11 @@ make_with_parents (const char *path, GError **error)
   return make_directory (path, error);
 }
 
-gboolean
-snap_state_create (SnapState *self, GError **error)
+static gboolean
+make_parts (SnapState *self, GError **error)
 {
   static const char *const parts[] = { "sets", "journal", "holds" };
 
-  if (!make_with_parents (self->directory, error))
-    return FALSE;
   for (gsize i = 0; i < G_N_ELEMENTS (parts); i++) {
     g_autofree char *path = g_build_filename (self->directory, parts[i], NULL);
 
@@ -89,6 +87,22 @@ snap_state_create (SnapState *self, GError **error)
       return FALSE;
   }
   return TRUE;
+}
+
+gboolean
+snap_state_create (SnapState *self, GError **error)
+{
+  if (make_with_parents (self->directory, error) && make_parts (self, error))
+    return TRUE;
+  g_prefix_error (error, "state directory: ");
+  return FALSE;
+}
+
+void
+snap_state_sweep (SnapState *self)
+{
+  snap_state_sweep_part (self, "journal");
+  snap_state_sweep_part (self, "sets");
 }
 
 /* ---- ids ---- */
@@ -109,58 +123,4 @@ snap_set_id_is_valid (const char *set_id)
 {
   return set_id != NULL && strlen (set_id) == SET_ID_LENGTH
          && strspn (set_id, "0123456789abcdef") == SET_ID_LENGTH;
-}
-
-/* ---- documents ---- */
-
-char *
-snap_state_read_text (const char *path, GError **error)
-{
-  g_autoptr (GError) reason = NULL;
-  char *text = NULL;
-
-  if (!g_file_get_contents (path, &text, NULL, &reason)
-      && !g_error_matches (reason, G_FILE_ERROR, G_FILE_ERROR_NOENT))
-    snap_error_set (error, SNAP_ERROR_IO, "%s: %s", path, reason->message);
-  return text;
-}
-
-/* The manifest's path, or NULL if @set_id is none. */
-static char *
-manifest_path (SnapState *self, const char *set_id)
-{
-  g_autofree char *name = g_strconcat (set_id, ".json", NULL);
-
-  if (!snap_set_id_is_valid (set_id))
-    return NULL;
-  return g_build_filename (self->directory, "sets", name, NULL);
-}
-
-gboolean
-snap_manifest_save (SnapState *state, const char *set_id, const char *text,
-                    GError **error)
-{
-  g_autofree char *path = manifest_path (state, set_id);
-
-  if (path == NULL)
-    return snap_error_set (error, SNAP_ERROR_USAGE, "%s: not the id of a set",
-                           set_id);
-  return snap_state_create (state, error)
-         && snap_file_replace (path, text, error);
-}
-
-char *
-snap_manifest_load (SnapState *state, const char *set_id, GError **error)
-{
-  g_autofree char *path = manifest_path (state, set_id);
-
-  return path != NULL ? snap_state_read_text (path, error) : NULL;
-}
-
-gboolean
-snap_manifest_remove (SnapState *state, const char *set_id, GError **error)
-{
-  g_autofree char *path = manifest_path (state, set_id);
-
-  return path == NULL || snap_file_remove (path, error);
 }

@@ -4,6 +4,7 @@
  * the lock files of holds.
  *
  *   sets/SET_ID.json      a finished set
+ *   sets/SET_ID.lock      locked while somebody writes it
  *   journal/SET_ID.json   work in progress
  *   journal/SET_ID.lock   locked while its maker lives
  *   holds/DIGEST          locked while somebody uses a point
@@ -30,6 +31,13 @@ const char *snap_state_directory (SnapState *self);
 
 /* Make the directory (mode 0700) and its parts, durably. */
 gboolean snap_state_create (SnapState *self, GError **error);
+
+/*
+ * Remove the lock files and temporary files of writers that died before their
+ * document was there, or after it was gone.  They mean nothing; what cannot be
+ * removed stays.
+ */
+void snap_state_sweep (SnapState *self);
 
 /*
  * Ids of sets and of journal entries: 16 hex digits.  One that comes from a
@@ -79,25 +87,37 @@ GHashTable *snap_journal_list (SnapState *state, GError **error);
    without an error when the entry is gone. */
 char *snap_journal_peek (SnapState *state, const char *set_id, GError **error);
 
-/*
- * Remove the lock files and temporary files of makers that died before their
- * entry was there, or after it was gone.  They mean nothing; what cannot be
- * removed stays.
- */
-void snap_journal_sweep (SnapState *state);
-
 /* The path of an entry, for messages; the caller frees. */
 char *snap_journal_path (SnapState *state, const char *set_id);
 
 /* ---- manifests ---- */
 
-/* An id that is none is refused by save (USAGE) and names no manifest for the
-   others. */
+/*
+ * An id that is none is refused by save (USAGE) and names no manifest for the
+ * others.  Save and edit wait for others that write the same manifest.
+ *
+ * Errors: BUSY (one of them does not end), IO.
+ */
 gboolean snap_manifest_save (SnapState *state, const char *set_id,
                              const char *text, GError **error);
 /* NULL without an error when there is none. */
 char *snap_manifest_load (SnapState *state, const char *set_id, GError **error);
 gboolean snap_manifest_remove (SnapState *state, const char *set_id,
                                GError **error);
+
+typedef enum {
+  SNAP_MANIFEST_KEEP,
+  SNAP_MANIFEST_REPLACE, /* by *edited */
+  SNAP_MANIFEST_REMOVE,
+} SnapManifestEdit;
+
+typedef SnapManifestEdit (*SnapManifestEditor) (const char *text, gpointer data,
+                                                char **edited);
+
+/* Let @edit decide about the manifest, which nobody else changes meanwhile.
+   Nothing happens if there is none. */
+gboolean snap_manifest_edit (SnapState *state, const char *set_id,
+                             SnapManifestEditor edit, gpointer data,
+                             GError **error);
 
 #endif

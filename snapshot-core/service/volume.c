@@ -5,9 +5,39 @@
 
 #include <string.h>
 
+#include "snapshot-core/os/reserved-directory.h"
 #include "snapshot-core/service/hidden.h"
 
 /* ---- open and close ---- */
+
+gboolean
+snap_snapshot_dir_check (const char *name, GError **error)
+{
+  const char *fault = name != NULL ? snap_reserved_name_fault (name) : NULL;
+
+  if (fault == NULL)
+    return TRUE;
+  return snap_error_set (error, SNAP_ERROR_USAGE, "snapshot directory '%s': %s",
+                         name, fault);
+}
+
+static SnapOpenOptions *
+options_dup (const SnapOpenOptions *options)
+{
+  SnapOpenOptions *copy = g_memdup2 (options, sizeof *options);
+
+  copy->secret_file = g_strdup (options->secret_file);
+  copy->snapshot_dir = g_strdup (options->snapshot_dir);
+  return copy;
+}
+
+static void
+options_free (SnapOpenOptions *options)
+{
+  g_free ((char *) options->secret_file);
+  g_free ((char *) options->snapshot_dir);
+  g_free (options);
+}
 
 SnapVolume *
 snap_volume_open (SnapRegistry *registry, const SnapReference *reference,
@@ -17,14 +47,19 @@ snap_volume_open (SnapRegistry *registry, const SnapReference *reference,
   const SnapDriver *driver = reference->driver;
   SnapVolume *self;
 
+  if (options == NULL)
+    options = &defaults;
+  if (!snap_snapshot_dir_check (options->snapshot_dir, error))
+    return NULL;
   if (driver == NULL)
     driver = snap_registry_probe (registry, reference->location, error);
   if (driver == NULL)
     return NULL;
-  self = driver->open (reference->location, reference->part,
-                       options != NULL ? options : &defaults, error);
-  if (self != NULL)
-    g_atomic_ref_count_init (&self->ref_count);
+  self = driver->open (reference->location, reference->part, options, error);
+  if (self == NULL)
+    return NULL;
+  g_atomic_ref_count_init (&self->ref_count);
+  self->options = options_dup (options);
   return self;
 }
 
@@ -38,8 +73,13 @@ snap_volume_ref (SnapVolume *self)
 void
 snap_volume_unref (SnapVolume *self)
 {
-  if (self != NULL && g_atomic_ref_count_dec (&self->ref_count))
-    self->driver->close (self);
+  SnapOpenOptions *options;
+
+  if (self == NULL || !g_atomic_ref_count_dec (&self->ref_count))
+    return;
+  options = self->options;
+  self->driver->close (self);
+  options_free (options);
 }
 
 gboolean

@@ -8,13 +8,20 @@
 #include "snapshot-core/service/reference.h"
 #include "snapshot-core/service/state.h"
 
-/* Open the volume of a reference (its points are not looked at). */
+/*
+ * Open the volume of a reference (its points are not looked at).  @options may
+ * be NULL.  USAGE for a snapshot_dir that snap_snapshot_dir_check() refuses.
+ */
 SnapVolume *snap_volume_open (SnapRegistry *registry,
                               const SnapReference *reference,
                               const SnapOpenOptions *options, GError **error);
 SnapVolume *snap_volume_ref (SnapVolume *self);
 void snap_volume_unref (SnapVolume *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapVolume, snap_volume_unref)
+
+/* Check a name for the directory in which snapshots are kept beside the data:
+   one component of a path.  USAGE with the reason; NULL is fine. */
+gboolean snap_snapshot_dir_check (const char *name, GError **error);
 
 /*
  * The snapshots of a volume, oldest first, without those of unfinished sets

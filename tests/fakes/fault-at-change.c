@@ -11,11 +11,14 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/btrfs.h>
 #include <linux/fcntl.h> /* without prototypes, which have "..." */
+#include <linux/fs.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,6 +40,25 @@ is_faulty (const char *name)
   else
     errno = atoi (code);
   return 1;
+}
+
+/* Most ioctls only ask for something. */
+static int
+changes (unsigned long request)
+{
+  switch (request) {
+  case FICLONE:
+  case BTRFS_IOC_SNAP_CREATE_V2:
+  case BTRFS_IOC_SNAP_DESTROY:
+  case BTRFS_IOC_SNAP_DESTROY_V2:
+  case BTRFS_IOC_START_SYNC:
+  case BTRFS_IOC_SUBVOL_SETFLAGS:
+  case BTRFS_IOC_SYNC:
+  case BTRFS_IOC_WAIT_SYNC:
+    return 1;
+  default:
+    return 0;
+  }
 }
 
 /* Define NAME as a call of the next definition of it; counted if CONDITION
@@ -69,8 +91,9 @@ COUNTED_IF (MAKES (flags), int, openat64,
 COUNTED_IF (fd > STDERR_FILENO, ssize_t, write,
             (int fd, const void *data, size_t n), (fd, data, n))
 
-COUNTED (int, ioctl, (int fd, unsigned long request, void *argument),
-         (fd, request, argument))
+COUNTED_IF (changes (request), int, ioctl,
+            (int fd, unsigned long request, void *argument),
+            (fd, request, argument))
 COUNTED (int, mkdir, (const char *path, mode_t mode), (path, mode))
 COUNTED (int, mkdirat, (int fd, const char *path, mode_t mode),
          (fd, path, mode))
@@ -87,7 +110,8 @@ COUNTED (int, fsetxattr,
          (int fd, const char *name, const void *value, size_t length,
           int flags),
          (fd, name, value, length, flags))
-COUNTED (int, futimens, (int fd, const struct timespec *times), (fd, times))
+COUNTED (int, fchmod, (int fd, mode_t mode), (fd, mode))
+COUNTED (int, futimens, (int fd, const struct timespec times[2]), (fd, times))
 COUNTED (int, flock, (int fd, int operation), (fd, operation))
 COUNTED (int, ftruncate, (int fd, off_t length), (fd, length))
 COUNTED (int, fsync, (int fd), (fd))

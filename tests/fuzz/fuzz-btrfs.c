@@ -86,6 +86,21 @@ check_shape (const SnapExtents *dirty, guint64 size)
   }
 }
 
+static void
+fuzz_free (SnapBtrfsMap *map)
+{
+  g_free (map);
+}
+
+static SnapBtrfsMap *
+fuzz_dup (SnapBtrfsMap *map)
+{
+  FuzzMap *copy = g_memdup2 (map, sizeof (FuzzMap));
+
+  copy->map.free = fuzz_free;
+  return &copy->map;
+}
+
 /* How it is found out must not change what is found, where the numbers that
    candidates rest on are the true ones. */
 static void
@@ -107,8 +122,8 @@ LLVMFuzzerInitialize (int *argc, char ***argv)
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
-  FuzzMap from = { { fuzz_search }, NULL, 0 };
-  FuzzMap to = { { fuzz_search }, NULL, 0 };
+  FuzzMap from = { .map = { .search = fuzz_search, .dup = fuzz_dup } };
+  FuzzMap to = from;
   SnapBtrfsDiff diff = { .granularity = GRANULARITY };
   size_t split;
   Head head;
@@ -125,6 +140,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   diff.from = (SnapBtrfsSide){ &from.map, head.from_size, head.from_allocated };
   diff.to = (SnapBtrfsSide){ &to.map, head.to_size, head.to_allocated };
   diff.from_is_newer = head.flags & 1;
+  diff.n_threads = head.flags & 2;
   run_diff (&diff);
   diff.since = head.since;
   run_diff (&diff);

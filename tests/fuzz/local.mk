@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Fuzz targets.  Each fuzz-NAME has seeds in seeds/NAME, which `make check`
 # replays; with --enable-fuzzing (and CC=clang) `make fuzz` runs libFuzzer.
-SNAP_FUZZ_TARGETS = %D%/fuzz-btrfs %D%/fuzz-qcow2
+SNAP_FUZZ_TARGETS = %D%/fuzz-btrfs %D%/fuzz-cow %D%/fuzz-qcow2
 SNAP_FUZZ_MAX_LEN = 131072
 EXTRA_DIST += %D%/make-btrfs-seeds %D%/make-seeds %D%/seeds
 
 %C%_fuzz_btrfs_SOURCES = %D%/fuzz-btrfs.c %D%/fuzz-target.h
 %C%_fuzz_btrfs_LDADD = libsnap-format.la libsnap-base.la $(GLIB_LIBS)
+%C%_fuzz_cow_SOURCES = %D%/fuzz-cow.c %D%/fuzz-target.h
+%C%_fuzz_cow_LDADD = libsnap-format.la libsnap-base.la $(GLIB_LIBS)
 %C%_fuzz_qcow2_SOURCES = %D%/fuzz-qcow2.c %D%/fuzz-target.h
 %C%_fuzz_qcow2_LDADD = libsnap-format.la libsnap-base.la $(GLIB_LIBS)
 
@@ -17,6 +19,7 @@ AM_LDFLAGS += -fsanitize=fuzzer-no-link,address,undefined
 EXTRA_PROGRAMS += $(SNAP_FUZZ_TARGETS)
 SNAP_FUZZ_TESTS =
 %C%_fuzz_btrfs_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+%C%_fuzz_cow_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 %C%_fuzz_qcow2_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 
 # New inputs go to the scratch folder; the seeds stay as they are.
@@ -35,6 +38,7 @@ check_PROGRAMS += $(SNAP_FUZZ_TARGETS)
 SNAP_FUZZ_TESTS = $(SNAP_FUZZ_TARGETS)
 TESTS += $(SNAP_FUZZ_TESTS)
 %C%_fuzz_btrfs_SOURCES += %D%/replay-main.c
+%C%_fuzz_cow_SOURCES += %D%/replay-main.c
 %C%_fuzz_qcow2_SOURCES += %D%/replay-main.c
 
 fuzz:

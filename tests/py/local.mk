@@ -4,30 +4,50 @@
 SNAP_PY_QUICK = \
 	%D%/test_bad_input.py \
 	%D%/test_cli.py \
+	%D%/test_cli_usage.py \
+	%D%/test_completion.py \
+	%D%/test_diff_output.py \
+	%D%/test_example_driver.py \
 	%D%/test_files_contract.py \
+	%D%/test_install.py \
 	%D%/test_plugin_copy.py \
 	%D%/test_plugin_exports.py \
 	%D%/test_plugin_faults.py \
 	%D%/test_plugin_status.py \
-	%D%/test_qcow2_encrypted.py \
 	%D%/test_recovery.py \
 	%D%/test_trust.py
 SNAP_PY_FULL = \
+	%D%/test_demo.py \
+	%D%/test_files_backup.py \
+	%D%/test_files_bad_input.py \
+	%D%/test_files_cache.py \
 	%D%/test_files_history.py \
+	%D%/test_files_kill.py \
+	%D%/test_files_options.py \
+	%D%/test_files_lost_leaf.py \
+	%D%/test_files_mutants.py \
+	%D%/test_files_unprivileged.py \
 	%D%/test_kill.py \
+	%D%/test_lvm_bed.py \
+	%D%/test_qcow2_encrypted.py \
 	%D%/test_qcow2_history.py \
 	%D%/test_qcow2_mutants.py
 SNAP_PY_LIBRARY = \
 	%D%/snaplib/__init__.py \
 	%D%/snaplib/cli.py \
 	%D%/snaplib/coverage.py \
+	%D%/snaplib/devmapper.py \
 	%D%/snaplib/disk.py \
+	%D%/snaplib/file_disk.py \
+	%D%/snaplib/file_sets.py \
 	%D%/snaplib/files.py \
 	%D%/snaplib/filesystem_history.py \
 	%D%/snaplib/filesystems.py \
+	%D%/snaplib/lvm.py \
 	%D%/snaplib/mutants.py \
 	%D%/snaplib/nbd.py \
 	%D%/snaplib/oracle.py \
+	%D%/snaplib/pages.py \
 	%D%/snaplib/qcow2_history.py \
 	%D%/snaplib/serving.py \
 	%D%/snaplib/tools.py

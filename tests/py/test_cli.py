@@ -283,14 +283,23 @@ class Paused:
     def __init__(self, action, image, *arguments):
         here = pathlib.Path(".").resolve()
         self.go = here / "go"
-        waiting = here / "waiting"
+        self.waiting = here / "waiting"
         env = with_tool(
-            f"*' {action} '*{image}*) : >'{waiting}'; "
-            f"while [ ! -e '{self.go}' ]; do sleep 0.02; done ;;")
+            f"*' {action} '*{image}*) echo $$ >'{self.waiting}'; i=0; "
+            f"while [ ! -e '{self.go}' ] && [ $((i += 1)) -lt 1000 ]; "
+            "do sleep 0.02; done ;;")
         self.process = subprocess.Popen(
             command(*arguments), env=env, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        wait_until(lambda: waiting.exists() or self.process.poll() is not None)
+        wait_until(lambda: self.waiting.exists() and self.waiting.read_text())
+
+    def kill(self):
+        """The run, not its qemu-img: that one goes on, and is waited for."""
+        self.process.kill()
+        self.process.communicate()
+        self.go.touch()
+        tool = pathlib.Path("/proc", self.waiting.read_text().strip(), "exe")
+        wait_until(lambda: not tool.exists())
 
     def finish(self):
         self.go.touch()
@@ -314,20 +323,22 @@ def test_an_unfinished_set_is_hidden_and_left_alone():
 
 def test_a_set_whose_maker_was_killed_is_hidden_until_it_is_undone():
     paused = Paused("-c", "b.qcow2", "create", "-n", "s", *IMAGES)
-    paused.process.kill()
-    paused.process.communicate()
-    assert listed() == [[], []] and len(native("a.qcow2")) == 1
+    paused.kill()
+    assert listed() == [[], []]
+    assert len(native("a.qcow2")) == len(native("b.qcow2")) == 1
     unfinished = answer("doctor", "--dry-run")["unfinished"]
     assert len(unfinished) == 1 and re.fullmatch("[0-9a-f]{16}", unfinished[0])
     # The next create does what doctor would, says so, and may use the name.
     made = nbdsnap("create", "-n", "s", *IMAGES)
     assert made.returncode == 4 and "finished: 1" in made.stderr
     assert len(made.stderr.splitlines()) == 1
-    assert listed() == [["s"], ["s"]] and len(native("a.qcow2")) == 1
+    assert listed() == [["s"], ["s"]]
+    assert len(native("a.qcow2")) == len(native("b.qcow2")) == 1
 
 
 def test_creates_at_once_on_one_image_all_end_well():
-    """Each makes its snapshot, or says that the image is busy."""
+    """Each makes its snapshot, or says that the image is busy; and nothing of
+    theirs is in the way of the next one."""
     runs = [subprocess.Popen(
         command("create", "-q", "-n", f"s{i}", "a.qcow2"),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -338,7 +349,8 @@ def test_creates_at_once_on_one_image_all_end_well():
         assert process.returncode in (0, 3), errors
         assert len(errors.splitlines()) == (process.returncode == 3), errors
         made += output.split()
-    assert made and sorted(made) == sorted(done("list", "-q", "a.qcow2").split())
+    made += done("create", "-q", "-n", "after", "a.qcow2").split()
+    assert sorted(made) == sorted(done("list", "-q", "a.qcow2").split())
     assert len(native("a.qcow2")) == len(made)
     assert not [n for n in os.listdir("state/journal") if n.endswith(".json")]
     tools.run(["qemu-img", "check", "-q", "a.qcow2"])

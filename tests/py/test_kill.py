@@ -78,6 +78,8 @@ class Bed:
         assert after[0] == after[1], f"half a set is left: {after} of {counts}"
         assert self.listed() == seen or not self.listed()[0] or after[0] == 1
         assert not os.listdir(self.state / "journal")
+        strays = [f for f in (self.state / "sets").glob("*") if f.suffix != ".json"]
+        assert not strays, strays
         for image in self.images:
             tools.run(["qemu-img", "check", "-q", image])
         return after[0]

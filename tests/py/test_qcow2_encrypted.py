@@ -2,11 +2,12 @@
 """LUKS images: compared without the key, read and changed only with it."""
 
 import json
+import os
 import subprocess
 
 import pytest
 
-from snaplib import nbd, tools
+from snaplib import file_sets, nbd, tools
 
 SECRET = "secret,id=k,file=key"
 
@@ -77,3 +78,37 @@ def test_creating_and_deleting_need_the_key_and_change_nothing_without():
     names = [s["name"] for s in json.loads(
         nbdsnap("list", "--json", "disk.qcow2").stdout)["volumes"][0]["snapshots"]]
     assert names == ["two"]
+
+
+def natives():
+    """The snapshots that the image really has."""
+    listed = json.loads(tools.run(["qemu-img", "info", "-U", "--output=json", "disk.qcow2"]))
+    return [entry["name"].split(".")[0] for entry in listed.get("snapshots", [])]
+
+
+def test_a_deletion_that_is_killed_is_finished_by_who_is_not_told_the_key(tmp_path):
+    """Whoever finishes it works in another directory, and knows of no key.  The
+    process itself is killed at each step, and so is a qemu-img of it."""
+    if not file_sets.SHIM.exists():
+        tools.missing(f"{file_sets.SHIM} is not built")
+    preload = ":".join([*nbd.sanitizer_libraries(), str(file_sets.SHIM.resolve())])
+    (tmp_path / "elsewhere").mkdir()
+    decided = 0
+    for n in range(1, file_sets.LIMIT):
+        result = subprocess.run(
+            [*map(str, nbdsnap_command()), "delete", "--secret=key", "disk.qcow2@one"],
+            env=dict(os.environ, LD_PRELOAD=preload, FAULT_AT=str(n)), capture_output=True,
+            text=True, timeout=60)
+        if result.returncode == 0:
+            break
+        hidden = '"one"' not in nbdsnap("list", "--json", "disk.qcow2").stdout
+        decided += hidden and "one" in natives()
+        doctor = subprocess.run([str(tools.nbdsnap()), "--state-dir", "../state", "doctor"],
+                                capture_output=True, text=True, timeout=60,
+                                cwd=tmp_path / "elsewhere")
+        assert doctor.returncode == 0, doctor.stderr
+        assert ("one" in natives()) == (not hidden)
+        if hidden:
+            tools.run([*nbdsnap_command(), "create", "--secret=key", "-n", "one", "disk.qcow2"])
+    assert result.returncode == 0, result.stderr
+    assert decided > 0

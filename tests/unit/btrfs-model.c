@@ -55,7 +55,7 @@ model_search (SnapBtrfsMap *map, const SnapBtrfsSearch *search, GArray *found,
   Model *self = (Model *) map;
   guint n_max = self->max_batch;
 
-  self->n_searches++;
+  g_atomic_int_inc (&self->n_searches);
   if (search->n_max != 0)
     n_max = MIN (n_max, search->n_max);
   *more = FALSE;
@@ -78,6 +78,32 @@ model_search (SnapBtrfsMap *map, const SnapBtrfsSearch *search, GArray *found,
   return TRUE;
 }
 
+/* What another thread sees the model through. */
+typedef struct {
+  SnapBtrfsMap map;
+  Model *model;
+} View;
+
+static gboolean
+view_search (SnapBtrfsMap *map, const SnapBtrfsSearch *search, GArray *found,
+             gboolean *more, GError **error)
+{
+  View *self = (View *) map;
+
+  return model_search (&self->model->map, search, found, more, error);
+}
+
+static SnapBtrfsMap *
+model_view (SnapBtrfsMap *map)
+{
+  View *view = g_new0 (View, 1);
+
+  view->map.search = view_search;
+  view->map.free = (void (*) (SnapBtrfsMap *)) g_free;
+  view->model = (Model *) map;
+  return &view->map;
+}
+
 /* ---- life ---- */
 
 Model *
@@ -86,6 +112,7 @@ model_new (void)
   Model *self = g_new0 (Model, 1);
 
   self->map.search = model_search;
+  self->map.dup = model_view;
   self->leaves = g_ptr_array_new_with_free_func ((GDestroyNotify) leaf_free);
   self->generation = 1;
   self->max_batch = 1000;

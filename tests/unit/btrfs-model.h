@@ -19,7 +19,7 @@ typedef struct {
   guint64 generation; /* what is written now gets this one */
   guint64 size;       /* bytes */
   guint max_batch;    /* extents that one search gives at most */
-  guint n_searches;
+  gint n_searches;
 } Model;
 
 Model *model_new (void);

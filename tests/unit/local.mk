@@ -51,6 +51,10 @@ SNAP_UNIT_TESTS += %D%/test-fd
 %C%_test_fd_SOURCES = %D%/test-fd.c
 %C%_test_fd_LDADD = libsnap-os.la libsnap-base.la $(GLIB_LIBS)
 
+SNAP_UNIT_TESTS += %D%/test-parallel
+%C%_test_parallel_SOURCES = %D%/test-parallel.c
+%C%_test_parallel_LDADD = libsnap-base.la $(GLIB_LIBS)
+
 SNAP_UNIT_TESTS += %D%/test-nbd-source
 %C%_test_nbd_source_SOURCES = %D%/test-nbd-source.c
 %C%_test_nbd_source_LDADD = libsnap-os.la libsnap-base.la $(GLIB_LIBS)
@@ -129,6 +133,10 @@ SNAP_UNIT_TESTS += %D%/test-contract-qcow2
 %C%_test_contract_qcow2_SOURCES = %D%/test-contract-qcow2.c
 %C%_test_contract_qcow2_LDADD = $(SNAP_MEMORY_LIBS)
 
+SNAP_UNIT_TESTS += %D%/test-cow-store
+%C%_test_cow_store_SOURCES = %D%/test-cow-store.c
+%C%_test_cow_store_LDADD = $(SNAP_UNIT_LIBS)
+
 SNAP_UNIT_TESTS += %D%/test-diff
 %C%_test_diff_SOURCES = %D%/test-diff.c
 %C%_test_diff_LDADD = $(SNAP_MEMORY_LIBS)
@@ -148,6 +156,10 @@ SNAP_UNIT_TESTS += %D%/test-export-names
 SNAP_UNIT_TESTS += %D%/test-hold
 %C%_test_hold_SOURCES = %D%/test-hold.c
 %C%_test_hold_LDADD = $(SNAP_MEMORY_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-lvm-report
+%C%_test_lvm_report_SOURCES = %D%/test-lvm-report.c
+%C%_test_lvm_report_LDADD = $(SNAP_UNIT_LIBS)
 
 SNAP_UNIT_TESTS += %D%/test-manifest
 %C%_test_manifest_SOURCES = %D%/test-manifest.c
@@ -182,6 +194,10 @@ SNAP_UNIT_TESTS += %D%/test-volume
 %C%_test_volume_SOURCES = %D%/test-volume.c
 %C%_test_volume_LDADD = $(SNAP_MEMORY_LIBS)
 
+SNAP_UNIT_TESTS += %D%/test-window
+%C%_test_window_SOURCES = %D%/test-window.c
+%C%_test_window_LDADD = $(SNAP_UNIT_LIBS)
+
 # ---- end of the blocks ----
 check_PROGRAMS += $(SNAP_UNIT_TESTS)
 TESTS += $(SNAP_UNIT_TESTS)
@@ -189,3 +205,4 @@ AM_TESTS_ENVIRONMENT = \
 	G_DEBUG=fatal-warnings MALLOC_PERTURB_=$$(($$$$ % 255 + 1)) LC_ALL=C \
 	abs_top_srcdir='$(abs_top_srcdir)' abs_top_builddir='$(abs_top_builddir)'; \
 	export G_DEBUG MALLOC_PERTURB_ LC_ALL abs_top_srcdir abs_top_builddir;
+

@@ -107,7 +107,7 @@ test_nothing_changed_is_nothing_searched (void)
 
   g_assert_cmpuint (snap_extents_n (dirty), ==, 0);
   g_assert_cmpint (method, ==, SNAP_BTRFS_BY_CANDIDATES);
-  g_assert_cmpuint (older->n_searches + newer->n_searches, ==, 1);
+  g_assert_cmpint (older->n_searches + newer->n_searches, ==, 1);
 }
 
 static void
@@ -128,6 +128,20 @@ test_a_hole_item_is_found (void)
 
   model_put_hole (newer, 100, 41);
   g_assert_cmpint (check (older, newer), ==, SNAP_BTRFS_BY_CANDIDATES);
+}
+
+/* Wherever in its leaf it was: nothing is left of it on one side or the
+   other. */
+static void
+test_a_hole_at_any_place_of_a_leaf_is_found (void)
+{
+  for (guint64 block = 100; block < 124; block++) {
+    g_autoptr (Model) older = make_older (500);
+    g_autoptr (Model) newer = model_snapshot (older);
+
+    model_punch (newer, block, 1);
+    g_assert_cmpint (check (older, newer), ==, SNAP_BTRFS_BY_CANDIDATES);
+  }
 }
 
 /* Not one leaf is new. */
@@ -317,13 +331,35 @@ test_random_histories_are_told_exactly (void)
     change_at_random (newer, g_test_rand_int_range (0, 8));
     n_used[check (older, newer)]++;
   }
-  g_test_message ("by candidates %u, by walk: many %u, unexplained %u",
+  g_test_message ("by candidates %u, by walk, unexplained %u",
                   n_used[SNAP_BTRFS_BY_CANDIDATES],
-                  n_used[SNAP_BTRFS_BY_WALK_MANY],
                   n_used[SNAP_BTRFS_BY_WALK_UNEXPLAINED]);
   g_assert_cmpuint (n_used[SNAP_BTRFS_BY_CANDIDATES], >, 20);
-  g_assert_cmpuint (n_used[SNAP_BTRFS_BY_WALK_MANY], >, 20);
   g_assert_cmpuint (n_used[SNAP_BTRFS_BY_WALK_UNEXPLAINED], >, 20);
+}
+
+/* Files of several parts, compared by one thread and by three. */
+static void
+test_threads_find_what_one_finds (void)
+{
+  for (guint round = 0; round < 200; round++) {
+    g_autoptr (Model) older = make_older (g_test_rand_int_range (300, 2500));
+    g_autoptr (Model) newer = model_snapshot (older);
+    SnapBtrfsDiff diff = { .granularity = MODEL_BLOCK, .since = CUT + 1 };
+    g_autoptr (SnapExtents) one = NULL;
+    g_autoptr (SnapExtents) several = NULL;
+
+    change_at_random (newer, g_test_rand_int_range (0, 30));
+    diff.from =
+        (SnapBtrfsSide){ &older->map, older->size, model_allocated (older) };
+    diff.to =
+        (SnapBtrfsSide){ &newer->map, newer->size, model_allocated (newer) };
+    one = snap_btrfs_diff (&diff, 0, newer->size, NULL, NULL);
+    diff.n_threads = 3;
+    several = snap_btrfs_diff (&diff, 0, newer->size, NULL, NULL);
+    assert_true_diff (older, newer, several);
+    g_assert_cmpuint (snap_extents_n (one), ==, snap_extents_n (several));
+  }
 }
 
 static void
@@ -367,6 +403,8 @@ main (int argc, char **argv)
                    test_a_hole_that_leaves_no_item_is_found);
   g_test_add_func ("/btrfs-diff/a-hole-item-is-found",
                    test_a_hole_item_is_found);
+  g_test_add_func ("/btrfs-diff/a-hole-at-any-place-of-a-leaf-is-found",
+                   test_a_hole_at_any_place_of_a_leaf_is_found);
   g_test_add_func ("/btrfs-diff/a-leaf-that-is-gone-shows-in-the-bytes",
                    test_a_leaf_that_is_gone_shows_in_the_bytes);
   g_test_add_func ("/btrfs-diff/a-gain-elsewhere-does-not-hide-a-loss",
@@ -385,6 +423,8 @@ main (int argc, char **argv)
                    test_another_part_of_an_encoded_extent_is_dirty);
   g_test_add_func ("/btrfs-diff/random-histories-are-told-exactly",
                    test_random_histories_are_told_exactly);
+  g_test_add_func ("/btrfs-diff/threads-find-what-one-finds",
+                   test_threads_find_what_one_finds);
   g_test_add_func ("/btrfs-diff/a-part-is-cut-out-of-the-whole",
                    test_a_part_is_cut_out_of_the_whole);
   return g_test_run ();

@@ -62,6 +62,39 @@ test_users_share_and_a_deleter_does_not (MemoryTest *f, gconstpointer data)
   g_assert_cmpuint (memory_test_n_files (f, "holds"), ==, 0);
 }
 
+static gboolean
+is_held (MemoryTest *f, SnapVolume *volume, const SnapPoint *point)
+{
+  GError *error = NULL;
+  gboolean held;
+
+  g_assert_true (snap_hold_probe (f->state, volume, point, &held, &error));
+  g_assert_no_error (error);
+  return held;
+}
+
+static void
+test_asking_holds_nothing (MemoryTest *f, gconstpointer data)
+{
+  g_autoptr (SnapVolume) volume = NULL;
+  g_autoptr (SnapPoint) point = point_with_id (SNAP_POINT_SNAPSHOT, "1");
+  g_autoptr (SnapPoint) empty = point_with_id (SNAP_POINT_EMPTY, NULL);
+  SnapHold *hold;
+
+  memory_store_create ("disk", 0);
+  volume = memory_test_open (f, "memory:disk");
+  g_assert_false (is_held (f, volume, point));
+  g_assert_false (is_held (f, volume, empty));
+  g_assert_false (
+      g_file_test (snap_state_directory (f->state), G_FILE_TEST_EXISTS));
+  hold = take (f, volume, point, SNAP_HOLD_USE);
+  g_assert_true (is_held (f, volume, point));
+  snap_hold_release (take (f, volume, point, SNAP_HOLD_USE));
+  snap_hold_release (hold);
+  g_assert_false (is_held (f, volume, point));
+  g_assert_cmpuint (memory_test_n_files (f, "holds"), ==, 0);
+}
+
 static void
 test_other_identities_are_not_in_the_way (MemoryTest *f, gconstpointer data)
 {
@@ -156,6 +189,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   ADD ("users-share-and-a-deleter-does-not",
        test_users_share_and_a_deleter_does_not);
+  ADD ("asking-holds-nothing", test_asking_holds_nothing);
   ADD ("other-identities-are-not-in-the-way",
        test_other_identities_are_not_in_the_way);
   ADD ("nothing-can-always-be-held", test_nothing_can_always_be_held);

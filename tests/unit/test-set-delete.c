@@ -106,6 +106,69 @@ test_the_manifest_loses_one_volume (Fixture *f, gconstpointer data)
   assert_all_deleted (f);
 }
 
+/* Their deletions change one manifest. */
+#define N_VOLUMES 8
+
+typedef struct {
+  MemoryTest *test;
+  SnapVolume *volume;
+  SnapPoint *point;
+} Deletion;
+
+static gpointer
+delete_one (gpointer data)
+{
+  Deletion *self = data;
+  SnapSetMember member = { self->volume, self->point };
+  GError *error = NULL;
+
+  g_assert_true (snap_set_delete (self->test->state, &member, 1, &error));
+  g_assert_no_error (error);
+  return NULL;
+}
+
+static SnapSet *
+create_wide_set (Fixture *f, SnapVolume **volumes)
+{
+  GError *error = NULL;
+  SnapSet *set;
+
+  for (int i = 0; i < N_VOLUMES; i++) {
+    g_autofree char *name = g_strdup_printf ("wide%d", i);
+    g_autofree char *reference = g_strconcat ("memory:", name, NULL);
+
+    memory_store_create (name, MEMORY_BLOCK);
+    volumes[i] = memory_test_open (&f->test, reference);
+  }
+  set = snap_set_create (f->test.state, volumes, N_VOLUMES, "wide",
+                         SNAP_SET_DEFAULT, NULL, &error);
+  g_assert_no_error (error);
+  return set;
+}
+
+static void
+test_deletions_at_once_all_reach_the_manifest (Fixture *f, gconstpointer data)
+{
+  SnapVolume *volumes[N_VOLUMES];
+  g_autoptr (SnapSet) set = create_wide_set (f, volumes);
+  Deletion deletions[N_VOLUMES];
+  GThread *threads[N_VOLUMES];
+  g_autofree char *text = NULL;
+
+  for (int i = 0; i < N_VOLUMES; i++) {
+    deletions[i] = (Deletion){ &f->test, volumes[i], set->points->pdata[i] };
+    threads[i] = g_thread_new ("delete", delete_one, &deletions[i]);
+  }
+  for (int i = 0; i < N_VOLUMES; i++) {
+    g_thread_join (threads[i]);
+    snap_volume_unref (volumes[i]);
+  }
+  text = snap_manifest_load (f->test.state, set->set_id, NULL);
+  g_assert_cmpstr (text, ==, NULL);
+  g_assert_true (snap_set_delete (f->test.state, f->members, 2, NULL));
+  assert_all_deleted (f);
+}
+
 static void
 test_the_checks_delete_nothing (Fixture *f, gconstpointer data)
 {
@@ -256,6 +319,8 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   ADD ("deletes-a-whole-set", test_deletes_a_whole_set);
   ADD ("the-manifest-loses-one-volume", test_the_manifest_loses_one_volume);
+  ADD ("deletions-at-once-all-reach-the-manifest",
+       test_deletions_at_once_all_reach_the_manifest);
   ADD ("the-checks-delete-nothing", test_the_checks_delete_nothing);
   ADD ("what-is-held-stays-with-its-set", test_what_is_held_stays_with_its_set);
   ADD ("what-is-not-ours-stays", test_what_is_not_ours_stays);

@@ -227,19 +227,17 @@ test_other_files_are_no_entries (Fixture *f, gconstpointer data)
 }
 
 static gboolean
-journal_has (Fixture *f, const char *name)
+has_file (Fixture *f, const char *part, const char *name)
 {
-  g_autofree char *path =
-      g_build_filename (f->directory, "journal", name, NULL);
+  g_autofree char *path = g_build_filename (f->directory, part, name, NULL);
 
   return g_file_test (path, G_FILE_TEST_EXISTS);
 }
 
 static void
-put_into_journal (Fixture *f, const char *name)
+put_file (Fixture *f, const char *part, const char *name)
 {
-  g_autofree char *path =
-      g_build_filename (f->directory, "journal", name, NULL);
+  g_autofree char *path = g_build_filename (f->directory, part, name, NULL);
 
   g_assert_true (g_file_set_contents (path, "x", 1, NULL));
 }
@@ -249,21 +247,21 @@ test_sweeps_up_after_the_dead_alone (Fixture *f, gconstpointer data)
 {
   SnapJournal *journal = snap_journal_begin (f->state, ID, "text", NULL);
 
-  put_into_journal (f, ID ".json.AbCdEf");
-  put_into_journal (f, OTHER ".json.AbCdEf");
-  put_into_journal (f, OTHER ".lock");
-  put_into_journal (f, "notes.txt");
-  snap_journal_sweep (f->state);
-  g_assert_true (journal_has (f, ID ".json.AbCdEf"));
-  g_assert_false (journal_has (f, OTHER ".json.AbCdEf"));
-  g_assert_false (journal_has (f, OTHER ".lock"));
-  g_assert_true (journal_has (f, "notes.txt"));
+  put_file (f, "journal", ID ".json.AbCdEf");
+  put_file (f, "journal", OTHER ".json.AbCdEf");
+  put_file (f, "journal", OTHER ".lock");
+  put_file (f, "journal", "notes.txt");
+  snap_state_sweep (f->state);
+  g_assert_true (has_file (f, "journal", ID ".json.AbCdEf"));
+  g_assert_true (has_file (f, "journal", ID ".lock"));
+  g_assert_false (has_file (f, "journal", OTHER ".json.AbCdEf"));
+  g_assert_false (has_file (f, "journal", OTHER ".lock"));
+  g_assert_true (has_file (f, "journal", "notes.txt"));
 
   snap_journal_abandon (journal);
-  snap_journal_sweep (f->state);
-  g_assert_false (journal_has (f, ID ".json.AbCdEf"));
-  g_assert_true (journal_has (f, ID ".json"));
-  g_assert_true (journal_has (f, ID ".lock"));
+  snap_state_sweep (f->state);
+  g_assert_false (has_file (f, "journal", ID ".json.AbCdEf"));
+  g_assert_true (has_file (f, "journal", ID ".json"));
 }
 
 /* ---- manifests ---- */
@@ -282,6 +280,61 @@ test_a_manifest_is_saved_and_removed (Fixture *f, gconstpointer data)
   g_assert_true (snap_manifest_remove (f->state, ID, NULL));
   g_assert_null (snap_manifest_load (f->state, ID, &error));
   g_assert_no_error (error);
+}
+
+/* A SnapManifestEditor that does as told and shows what it saw. */
+typedef struct {
+  Fixture *f;
+  SnapManifestEdit answer;
+  char *seen;
+} Editor;
+
+static SnapManifestEdit
+edit (const char *text, gpointer data, char **edited)
+{
+  Editor *self = data;
+
+  /* The lock and what is to be renamed are safe from a sweep meanwhile. */
+  put_file (self->f, "sets", ID ".json.AbCdEf");
+  snap_state_sweep (self->f->state);
+  g_assert_true (has_file (self->f, "sets", ID ".json.AbCdEf"));
+  g_free (self->seen);
+  self->seen = g_strdup (text);
+  if (self->answer == SNAP_MANIFEST_REPLACE)
+    *edited = g_strconcat (text, "+", NULL);
+  return self->answer;
+}
+
+static void
+assert_edited (Editor *self, SnapManifestEdit answer, const char *wanted)
+{
+  g_autofree char *text = NULL;
+  GError *error = NULL;
+
+  self->answer = answer;
+  g_assert_true (snap_manifest_edit (self->f->state, ID, edit, self, &error));
+  g_assert_no_error (error);
+  text = snap_manifest_load (self->f->state, ID, NULL);
+  g_assert_cmpstr (text, ==, wanted);
+}
+
+static void
+test_a_manifest_is_kept_replaced_or_removed (Fixture *f, gconstpointer data)
+{
+  Editor editor = { .f = f };
+
+  assert_edited (&editor, SNAP_MANIFEST_REPLACE, NULL);
+  g_assert_null (editor.seen);
+  g_assert_true (snap_manifest_save (f->state, ID, "one", NULL));
+  assert_edited (&editor, SNAP_MANIFEST_KEEP, "one");
+  assert_edited (&editor, SNAP_MANIFEST_REPLACE, "one+");
+  assert_edited (&editor, SNAP_MANIFEST_REMOVE, NULL);
+  g_assert_cmpstr (editor.seen, ==, "one+");
+  g_free (editor.seen);
+
+  g_assert_false (has_file (f, "sets", ID ".lock"));
+  snap_state_sweep (f->state);
+  g_assert_false (has_file (f, "sets", ID ".json.AbCdEf"));
 }
 
 static void
@@ -322,6 +375,8 @@ main (int argc, char **argv)
   ADD ("other-files-are-no-entries", test_other_files_are_no_entries);
   ADD ("sweeps-up-after-the-dead-alone", test_sweeps_up_after_the_dead_alone);
   ADD ("a-manifest-is-saved-and-removed", test_a_manifest_is_saved_and_removed);
+  ADD ("a-manifest-is-kept-replaced-or-removed",
+       test_a_manifest_is_kept_replaced_or_removed);
   ADD ("an-id-never-leaves-the-directory",
        test_an_id_never_leaves_the_directory);
   return g_test_run ();

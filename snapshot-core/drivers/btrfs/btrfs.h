@@ -11,8 +11,8 @@
  *   tree-map.c  the extents of a file, from the file system's tree
  *   compare.c   diffs
  *
- * Snapshots lie in ".nbdsnap" in the top of the subvolume itself: the one place
- * that is there whichever way it is mounted.
+ * Snapshots lie in the reserved directory in the top of the subvolume itself:
+ * the one place that is there whichever way it is mounted.
  */
 #ifndef SNAP_DRIVERS_BTRFS_BTRFS_H
 #define SNAP_DRIVERS_BTRFS_BTRFS_H
@@ -20,6 +20,7 @@
 #include "snapshot-core/drivers/driver.h"
 #include "snapshot-core/format/btrfs-map.h"
 #include "snapshot-core/os/btrfs-subvolume.h"
+#include "snapshot-core/os/reserved-directory.h"
 
 /* How long to wait for others who work in the reserved directory. */
 #define BTRFS_LOCK_TIMEOUT_MS 30000
@@ -29,6 +30,8 @@ typedef struct {
   char *top;    /* absolute path of the subvolume's top directory */
   char *path;   /* of the file, below it */
   char *member; /* short for the path: see btrfs_member_name() */
+  char *reserved_name;
+  SnapReserved reserved; /* that directory in the top */
   int top_fd;
   int fd;                       /* of the file as it is now */
   SnapBtrfsSubvolume subvolume; /* as it was when the volume was opened */
@@ -69,6 +72,10 @@ char *btrfs_member_parse (const char *name);
  */
 int btrfs_snapshot_open (const BtrfsVolume *volume, int reserved_fd,
                          const char *native, SnapBtrfsSubvolume *subvolume);
+
+/* The same for one that may be written to, too. */
+int btrfs_copy_open (const BtrfsVolume *volume, int reserved_fd,
+                     const char *native, SnapBtrfsSubvolume *subvolume);
 
 /* All points of the volume, oldest first. */
 GPtrArray *btrfs_points (const BtrfsVolume *volume, GError **error);

@@ -20,6 +20,9 @@
 #include "snapshot-core/os/fiemap.h"
 #include "snapshot-core/os/reflink.h"
 
+/* Threads that search the trees; the kernel is what takes the time. */
+#define MAX_THREADS 4
+
 /* How often to begin anew when data moves underneath. */
 #define MAX_ATTEMPTS 8
 
@@ -199,7 +202,9 @@ open_map (int fd, SnapBtrfsSide *side, GError **error)
 static SnapExtents *
 compare_trees (const Job *self, const char **source, GError **error)
 {
-  SnapBtrfsDiff diff = { .granularity = self->granularity };
+  SnapBtrfsDiff diff = { .granularity = self->granularity,
+                         .n_threads =
+                             MIN (g_get_num_processors (), MAX_THREADS) };
   SnapBtrfsMethod method = SNAP_BTRFS_BY_WALK;
   SnapExtents *dirty = NULL;
 

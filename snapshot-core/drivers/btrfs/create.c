@@ -18,7 +18,6 @@
 #include "snapshot-core/drivers/native-name.h"
 #include "snapshot-core/drivers/record.h"
 #include "snapshot-core/os/fd.h"
-#include "snapshot-core/os/reserved-directory.h"
 
 /* A snapshot writes out what is dirty first. */
 #define EXPECTED_MS 300
@@ -78,8 +77,9 @@ btrfs_plan (SnapVolume *volume, const char *name, const char *set_id,
   cut->parent.volume = volume;
   cut->parent.expected_ms = EXPECTED_MS;
   cut->native = snap_native_name_format (name, set_id);
-  *record = snap_record_format (
-      (const char *[]){ self->top, cut->native, set_id, self->member, NULL });
+  *record = snap_record_format ((const char *[]){ self->top, cut->native,
+                                                  set_id, self->member,
+                                                  self->reserved_name, NULL });
   return &cut->parent;
 }
 
@@ -98,8 +98,7 @@ gboolean
 btrfs_prepare (SnapCut *cut, GError **error)
 {
   const BtrfsVolume *volume = cut_volume (cut);
-  snap_autofd int reserved =
-      snap_reserved_make (volume->top_fd, volume->top, error);
+  snap_autofd int reserved = snap_reserved_make (&volume->reserved, error);
 
   return reserved >= 0;
 }
@@ -180,7 +179,7 @@ btrfs_free_cut (SnapCut *cut)
 
 /* Delete a subvolume of a name of ours, which may be gone. */
 static gboolean
-delete_if_there (int reserved_fd, const char *top, const char *native,
+delete_if_there (const SnapReserved *at, int reserved_fd, const char *native,
                  GError **error)
 {
   g_autoptr (GError) reason = NULL;
@@ -192,20 +191,20 @@ delete_if_there (int reserved_fd, const char *top, const char *native,
       || g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_NOT_FOUND))
     return TRUE;
   g_propagate_prefixed_error (error, g_steal_pointer (&reason),
-                              "%s/%s/%s: ", top, SNAP_RESERVED_NAME, native);
+                              "%s/%s/%s: ", at->where, at->name, native);
   return FALSE;
 }
 
 static gboolean
-remove_member (int reserved_fd, const char *top, const char *native,
+remove_member (const SnapReserved *at, int reserved_fd, const char *native,
                const char *member, GError **error)
 {
   g_autofree char *name = btrfs_member_name (native, member);
 
   if (unlinkat (reserved_fd, name, 0) == 0 || errno == ENOENT)
     return TRUE;
-  return snap_error_set_errno (error, errno, "%s/%s/%s", top,
-                               SNAP_RESERVED_NAME, name);
+  return snap_error_set_errno (error, errno, "%s/%s/%s", at->where, at->name,
+                               name);
 }
 
 /* Whether the snapshot was made for another volume, too, that keeps it. */
@@ -229,21 +228,21 @@ find_other_member (int reserved_fd, const char *top, const char *native,
 /* Undo one volume's part in a creation.  The set is aborted as a whole, so
    its snapshot goes with the first. */
 static gboolean
-discard (int top_fd, const char *top, const char *native, const char *member,
+discard (const SnapReserved *at, const char *native, const char *member,
          GError **error)
 {
   snap_autofd int reserved = -1;
   snap_autofd int lock = -1;
 
-  if (!snap_reserved_open (top_fd, top, &reserved, error))
+  if (!snap_reserved_open (at, &reserved, error))
     return FALSE;
   if (reserved >= 0) {
-    lock = snap_reserved_lock (reserved, top, BTRFS_LOCK_TIMEOUT_MS, error);
-    if (lock < 0 || !delete_if_there (reserved, top, native, error)
-        || !remove_member (reserved, top, native, member, error))
+    lock = snap_reserved_lock (at, reserved, BTRFS_LOCK_TIMEOUT_MS, error);
+    if (lock < 0 || !delete_if_there (at, reserved, native, error)
+        || !remove_member (at, reserved, native, member, error))
       return FALSE;
   }
-  return snap_reserved_discard (top_fd, top, error);
+  return snap_reserved_discard (at, error);
 }
 
 gboolean
@@ -252,14 +251,13 @@ btrfs_abort (SnapCut *cut, GError **error)
   const BtrfsCut *self = (BtrfsCut *) cut;
   const BtrfsVolume *volume = cut_volume (cut);
 
-  return discard (volume->top_fd, volume->top, self->native, volume->member,
-                  error);
+  return discard (&volume->reserved, self->native, volume->member, error);
 }
 
 gboolean
 btrfs_recover (const char *record, SnapRecover action, GError **error)
 {
-  g_auto (GStrv) words = snap_record_parse (record, 4, error);
+  g_auto (GStrv) words = snap_record_parse (record, 5, error);
   g_autofree char *name = NULL;
   g_autofree char *set_id = NULL;
   snap_autofd int top_fd = -1;
@@ -267,7 +265,8 @@ btrfs_recover (const char *record, SnapRecover action, GError **error)
   if (words == NULL)
     return FALSE;
   if (!snap_native_name_parse (words[1], &name, &set_id)
-      || !g_str_equal (set_id, words[2]))
+      || !g_str_equal (set_id, words[2])
+      || snap_reserved_name_fault (words[4]) != NULL)
     return snap_error_set (error, SNAP_ERROR_CORRUPT,
                            "journal: %s is not a snapshot of set %s", words[1],
                            words[2]);
@@ -276,7 +275,8 @@ btrfs_recover (const char *record, SnapRecover action, GError **error)
   top_fd = open (words[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (top_fd < 0)
     return snap_error_set_errno (error, errno, "%s", words[0]);
-  return discard (top_fd, words[0], words[1], words[3], error);
+  return discard (&(SnapReserved){ top_fd, words[0], words[4] }, words[1],
+                  words[3], error);
 }
 
 /* Under the lock: the snapshot first, then what says that it is ours. */
@@ -290,9 +290,11 @@ remove_locked (const BtrfsVolume *volume, int reserved_fd,
   if (!find_other_member (reserved_fd, volume->top, native, volume->member,
                           &is_shared, error))
     return FALSE;
-  if (!is_shared && !delete_if_there (reserved_fd, volume->top, native, error))
+  if (!is_shared
+      && !delete_if_there (&volume->reserved, reserved_fd, native, error))
     return FALSE;
-  return remove_member (reserved_fd, volume->top, native, volume->member, error)
+  return remove_member (&volume->reserved, reserved_fd, native, volume->member,
+                        error)
          && btrfs_tidy (volume, reserved_fd, error)
          && snap_btrfs_sync (reserved_fd, error);
 }
@@ -313,9 +315,10 @@ btrfs_remove (SnapVolume *volume, const SnapPoint *point, GError **error)
   if (!btrfs_point_open (self, point, &side, error)
       || !btrfs_reserved_open (self, &reserved, error))
     return FALSE;
-  lock = snap_reserved_lock (reserved, self->top, BTRFS_LOCK_TIMEOUT_MS, error);
+  lock = snap_reserved_lock (&self->reserved, reserved, BTRFS_LOCK_TIMEOUT_MS,
+                             error);
   return lock >= 0 && remove_locked (self, reserved, point, error)
-         && snap_reserved_discard (self->top_fd, self->top, error);
+         && snap_reserved_discard (&self->reserved, error);
 }
 
 gboolean
@@ -328,10 +331,10 @@ btrfs_sweep (SnapVolume *volume, GError **error)
   if (!btrfs_reserved_open (self, &reserved, error))
     return FALSE;
   if (reserved >= 0) {
-    lock =
-        snap_reserved_lock (reserved, self->top, BTRFS_LOCK_TIMEOUT_MS, error);
+    lock = snap_reserved_lock (&self->reserved, reserved, BTRFS_LOCK_TIMEOUT_MS,
+                               error);
     if (lock < 0 || !btrfs_tidy (self, reserved, error))
       return FALSE;
   }
-  return snap_reserved_discard (self->top_fd, self->top, error);
+  return snap_reserved_discard (&self->reserved, error);
 }

@@ -36,6 +36,7 @@ btrfs_close (SnapVolume *volume)
   g_free (self->top);
   g_free (self->path);
   g_free (self->member);
+  g_free (self->reserved_name);
   g_free (volume->location);
   g_free (volume->part);
   g_free (volume->id);
@@ -59,6 +60,9 @@ btrfs_open (const char *location, const char *part,
   self->parent.driver = &snap_driver_btrfs;
   self->parent.location = g_strdup (location);
   self->fd = self->top_fd = -1;
+  self->reserved_name =
+      g_strdup (options->snapshot_dir != NULL ? options->snapshot_dir
+                                              : SNAP_RESERVED_NAME);
   if (part != NULL) {
     snap_error_set (error, SNAP_ERROR_USAGE, "%s#%s: a file has no parts",
                     location, part);

@@ -9,31 +9,37 @@
 #include <unistd.h>
 
 #include "snapshot-core/os/beneath.h"
+#include "snapshot-core/os/btrfs-ioctl.h"
 #include "snapshot-core/os/fd.h"
-#include "snapshot-core/os/reserved-directory.h"
 
 /* Temporary snapshots are ".live-" and as many hex digits. */
 #define LIVE_PREFIX ".live-"
-#define LIVE_DIGITS 16
+#define N_DIGITS 16
 
 /* ---- tidying up ---- */
 
 static gboolean
-is_live_name (const char *name)
+has_prefix (const char *name, const char *prefix)
 {
-  const char *digits = name + strlen (LIVE_PREFIX);
+  const char *digits = name + strlen (prefix);
 
-  return g_str_has_prefix (name, LIVE_PREFIX) && strlen (digits) == LIVE_DIGITS
-         && strspn (digits, "0123456789abcdef") == LIVE_DIGITS;
+  return g_str_has_prefix (name, prefix) && strlen (digits) == N_DIGITS
+         && strspn (digits, "0123456789abcdef") == N_DIGITS;
 }
 
 static gboolean
-tidy_live (const BtrfsVolume *volume, int reserved_fd, const char *name,
-           GError **error)
+is_temporary_name (const char *name)
+{
+  return has_prefix (name, LIVE_PREFIX)
+         || has_prefix (name, SNAP_BTRFS_GONE_PREFIX);
+}
+
+static gboolean
+tidy_temporary (const BtrfsVolume *volume, int reserved_fd, const char *name,
+                GError **error)
 {
   SnapBtrfsSubvolume subvolume;
-  snap_autofd int fd =
-      btrfs_snapshot_open (volume, reserved_fd, name, &subvolume);
+  snap_autofd int fd = btrfs_copy_open (volume, reserved_fd, name, &subvolume);
 
   return fd < 0 || snap_btrfs_delete (reserved_fd, name, error);
 }
@@ -56,8 +62,8 @@ tidy_entry (const BtrfsVolume *volume, int reserved_fd, const char *name,
 {
   g_autofree char *native = btrfs_member_parse (name);
 
-  if (is_live_name (name))
-    return tidy_live (volume, reserved_fd, name, error);
+  if (is_temporary_name (name))
+    return tidy_temporary (volume, reserved_fd, name, error);
   return native == NULL || tidy_member (reserved_fd, name, native, error);
 }
 
@@ -71,7 +77,7 @@ btrfs_tidy (const BtrfsVolume *volume, int reserved_fd, GError **error)
     return FALSE;
   for (guint i = 0; i < names->len; i++)
     if (!tidy_entry (volume, reserved_fd, names->pdata[i], error)) {
-      g_prefix_error (error, "%s/%s: ", volume->top, SNAP_RESERVED_NAME);
+      g_prefix_error (error, "%s/%s: ", volume->top, volume->reserved_name);
       return FALSE;
     }
   return TRUE;
@@ -107,19 +113,32 @@ make_and_open (const BtrfsVolume *volume, int reserved_fd, BtrfsSide *side,
   return snap_btrfs_delete (reserved_fd, name, opened ? error : NULL) && opened;
 }
 
+/* It must not be made by somebody who may not delete it. */
+static gboolean
+check_privilege (const BtrfsVolume *volume, GError **error)
+{
+  return snap_btrfs_may_search (volume->fd)
+         || snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                            "%s@live: a temporary snapshot needs CAP_SYS_ADMIN",
+                            volume->parent.location);
+}
+
 gboolean
 btrfs_live_open (const BtrfsVolume *volume, BtrfsSide *side, GError **error)
 {
   snap_autofd int reserved = -1;
-  snap_autofd int lock = btrfs_reserved_enter (volume, &reserved, error);
+  snap_autofd int lock = -1;
   gboolean opened;
 
   side->fd = -1;
+  if (!check_privilege (volume, error))
+    return FALSE;
+  lock = btrfs_reserved_enter (volume, &reserved, error);
   if (lock < 0 || !btrfs_tidy (volume, reserved, error))
     return FALSE;
   opened = make_and_open (volume, reserved, side, error);
   if (!opened)
     g_prefix_error (error, "%s@live: ", volume->parent.location);
-  unlinkat (volume->top_fd, SNAP_RESERVED_NAME, AT_REMOVEDIR);
+  unlinkat (volume->top_fd, volume->reserved_name, AT_REMOVEDIR);
   return opened;
 }

@@ -7,11 +7,11 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "snapshot-core/drivers/native-name.h"
 #include "snapshot-core/os/beneath.h"
 #include "snapshot-core/os/fd.h"
-#include "snapshot-core/os/reserved-directory.h"
 
 #define MEMBER_LENGTH 32
 #define MAX_ATTEMPTS 16
@@ -19,7 +19,7 @@
 gboolean
 btrfs_reserved_open (const BtrfsVolume *volume, int *fd, GError **error)
 {
-  return snap_reserved_open (volume->top_fd, volume->top, fd, error);
+  return snap_reserved_open (&volume->reserved, fd, error);
 }
 
 /* Somebody may delete the last snapshot, and the directory with it, just
@@ -29,13 +29,12 @@ try_to_enter (const BtrfsVolume *volume, int *reserved_fd, int *lock_fd,
               GError **error)
 {
   g_autoptr (GError) reason = NULL;
-  snap_autofd int reserved =
-      snap_reserved_make (volume->top_fd, volume->top, &reason);
+  snap_autofd int reserved = snap_reserved_make (&volume->reserved, &reason);
   snap_autofd int lock = -1;
 
   if (reserved >= 0)
-    lock = snap_reserved_lock (reserved, volume->top, BTRFS_LOCK_TIMEOUT_MS,
-                               &reason);
+    lock = snap_reserved_lock (&volume->reserved, reserved,
+                               BTRFS_LOCK_TIMEOUT_MS, &reason);
   if (g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_NOT_FOUND))
     return FALSE;
   if (reason != NULL) {
@@ -59,7 +58,7 @@ btrfs_reserved_enter (const BtrfsVolume *volume, int *reserved_fd,
       return lock;
   snap_error_set (error, SNAP_ERROR_BUSY,
                   "%s/%s: was removed meanwhile, again and again", volume->top,
-                  SNAP_RESERVED_NAME);
+                  volume->reserved_name);
   return -1;
 }
 
@@ -119,17 +118,28 @@ is_top (int fd)
 }
 
 int
-btrfs_snapshot_open (const BtrfsVolume *volume, int reserved_fd,
-                     const char *native, SnapBtrfsSubvolume *subvolume)
+btrfs_copy_open (const BtrfsVolume *volume, int reserved_fd, const char *native,
+                 SnapBtrfsSubvolume *subvolume)
 {
   snap_autofd int fd = openat (reserved_fd, native,
                                O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
   if (fd >= 0 && is_top (fd) && snap_btrfs_subvolume_read (fd, subvolume, NULL)
-      && subvolume->read_only
       && memcmp (subvolume->parent_uuid, volume->subvolume.uuid,
                  SNAP_BTRFS_UUID_LENGTH)
              == 0)
+    return snap_fd_steal (&fd);
+  errno = ENOENT;
+  return -1;
+}
+
+int
+btrfs_snapshot_open (const BtrfsVolume *volume, int reserved_fd,
+                     const char *native, SnapBtrfsSubvolume *subvolume)
+{
+  snap_autofd int fd = btrfs_copy_open (volume, reserved_fd, native, subvolume);
+
+  if (fd >= 0 && subvolume->read_only)
     return snap_fd_steal (&fd);
   errno = ENOENT;
   return -1;
@@ -184,7 +194,7 @@ point_new (const BtrfsVolume *volume, int reserved_fd, const char *native,
     return NULL;
   ours = snap_native_name_parse (native, &name, &set_id)
          && is_member (reserved_fd, native, volume->member);
-  point = snap_point_new (SNAP_POINT_SNAPSHOT, name != NULL ? name : native);
+  point = snap_point_new (SNAP_POINT_SNAPSHOT, ours ? name : native);
   point->ours = ours;
   point->set_id = g_steal_pointer (&set_id);
   point->id = format_identity (&subvolume);
@@ -195,22 +205,43 @@ point_new (const BtrfsVolume *volume, int reserved_fd, const char *native,
   return point;
 }
 
+/* The natives that were made for other files of the subvolume, and not for
+   this one: those are the others' business, and have their names. */
+static GHashTable *
+find_others (const BtrfsVolume *volume, int reserved_fd, GPtrArray *names)
+{
+  GHashTable *others =
+      g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+
+  for (guint i = 0; i < names->len; i++) {
+    char *native = btrfs_member_parse (names->pdata[i]);
+
+    if (native != NULL && !is_member (reserved_fd, native, volume->member))
+      g_hash_table_add (others, native);
+    else
+      g_free (native);
+  }
+  return others;
+}
+
 /* The points of the reserved directory, sorted; elements are Entry. */
 static GArray *
 read_entries (const BtrfsVolume *volume, int reserved_fd, GError **error)
 {
   g_autoptr (GPtrArray) names =
       snap_directory_list (reserved_fd, volume->top, error);
+  g_autoptr (GHashTable) others = NULL;
   GArray *entries;
 
   if (names == NULL)
     return NULL;
+  others = find_others (volume, reserved_fd, names);
   entries = g_array_new (FALSE, FALSE, sizeof (Entry));
   for (guint i = 0; i < names->len; i++) {
     const char *native = g_ptr_array_index (names, i);
     Entry entry = { 0 };
 
-    if (native[0] != '.')
+    if (native[0] != '.' && !g_hash_table_contains (others, native))
       entry.point =
           point_new (volume, reserved_fd, native, &entry.subvolume_id);
     if (entry.point != NULL)
@@ -246,13 +277,40 @@ btrfs_side_clear (BtrfsSide *self)
   snap_fd_clear (&self->fd);
 }
 
+static gboolean
+refuse_gone (const BtrfsVolume *volume, const SnapPoint *point, GError **error)
+{
+  return snap_error_set (error, SNAP_ERROR_NOT_FOUND,
+                         "%s@%s: snapshot %s is gone or was changed",
+                         volume->parent.location, point->name, point->id);
+}
+
+/* What somebody has written to a snapshot shows in its identity when it is on
+   the disk. */
+static gboolean
+check_identity (const BtrfsVolume *volume, const SnapPoint *point,
+                BtrfsSide *side, GError **error)
+{
+  g_autofree char *identity = NULL;
+
+  if (fdatasync (side->fd) < 0)
+    return snap_error_set_errno (error, errno, "%s@%s", volume->parent.location,
+                                 point->name);
+  if (!snap_btrfs_subvolume_read (side->fd, &side->subvolume, error)) {
+    g_prefix_error (error, "%s@%s: ", volume->parent.location, point->name);
+    return FALSE;
+  }
+  identity = format_identity (&side->subvolume);
+  return g_str_equal (identity, point->id)
+         || refuse_gone (volume, point, error);
+}
+
 gboolean
 btrfs_point_open (const BtrfsVolume *volume, const SnapPoint *point,
                   BtrfsSide *side, GError **error)
 {
   snap_autofd int reserved = -1;
   snap_autofd int top = -1;
-  g_autofree char *identity = NULL;
 
   side->fd = -1;
   if (!btrfs_reserved_open (volume, &reserved, error))
@@ -260,14 +318,11 @@ btrfs_point_open (const BtrfsVolume *volume, const SnapPoint *point,
   if (reserved >= 0)
     top =
         btrfs_snapshot_open (volume, reserved, point->handle, &side->subvolume);
-  if (top >= 0)
-    identity = format_identity (&side->subvolume);
-  if (g_strcmp0 (identity, point->id) != 0)
-    return snap_error_set (error, SNAP_ERROR_NOT_FOUND,
-                           "%s@%s: snapshot %s is gone or was changed",
-                           volume->parent.location, point->name, point->id);
+  if (top < 0)
+    return refuse_gone (volume, point, error);
   side->fd = snap_open_beneath (top, volume->path);
-  return side->fd >= 0
-         || snap_error_set_errno (error, errno, "%s@%s",
-                                  volume->parent.location, point->name);
+  if (side->fd < 0)
+    return snap_error_set_errno (error, errno, "%s@%s", volume->parent.location,
+                                 point->name);
+  return check_identity (volume, point, side, error);
 }

@@ -7,8 +7,9 @@
 
 #include "snapshot-core/os/btrfs-ioctl.h"
 
-/* Room for some 3000 extents at once. */
-#define BUFFER_LENGTH (256 * 1024 + SNAP_BTRFS_MAX_ITEM)
+/* Room for some 550 extents at once.  Larger is not faster: a search costs
+   little, and the kernel first looks whether it may write to every page. */
+#define BUFFER_LENGTH (48 * 1024 + SNAP_BTRFS_MAX_ITEM)
 
 typedef struct {
   SnapBtrfsMap parent;
@@ -20,16 +21,18 @@ typedef struct {
 static gboolean
 take_extents (SnapBytes *found, guint32 n, GArray *extents, GError **error)
 {
-  while (n-- > 0) {
+  guint first = extents->len;
+
+  g_array_set_size (extents, first + n);
+  for (guint32 i = 0; i < n; i++) {
     SnapBtrfsItem item;
-    SnapBtrfsExtent extent;
 
     if (!snap_btrfs_item_take (found, &item))
       return snap_error_set (error, SNAP_ERROR_CORRUPT,
                              "tree search: the result is cut off");
-    if (!snap_btrfs_extent_parse (&item, &extent, error))
+    if (!snap_btrfs_extent_parse (
+            &item, &g_array_index (extents, SnapBtrfsExtent, first + i), error))
       return FALSE;
-    g_array_append_val (extents, extent);
   }
   return TRUE;
 }
@@ -61,12 +64,22 @@ tree_map_search (SnapBtrfsMap *map, const SnapBtrfsSearch *search,
   return TRUE;
 }
 
+static SnapBtrfsMap *
+tree_map_dup (SnapBtrfsMap *map)
+{
+  TreeMap *self = (TreeMap *) map;
+
+  return btrfs_tree_map_new (self->fd, self->inode_number);
+}
+
 SnapBtrfsMap *
 btrfs_tree_map_new (int fd, guint64 inode_number)
 {
   TreeMap *self = g_new0 (TreeMap, 1);
 
   self->parent.search = tree_map_search;
+  self->parent.dup = tree_map_dup;
+  self->parent.free = btrfs_tree_map_free;
   self->fd = fd;
   self->inode_number = inode_number;
   self->buffer = g_malloc (BUFFER_LENGTH);

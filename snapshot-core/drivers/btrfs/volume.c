@@ -101,6 +101,9 @@ btrfs_volume_locate (BtrfsVolume *self, GError **error)
   uuid = snap_btrfs_uuid_format (self->subvolume.uuid);
   escaped = g_uri_escape_string (self->path, "/", FALSE);
   self->member = btrfs_member_new (self->path);
+  self->reserved = (SnapReserved){ .parent_fd = self->top_fd,
+                                   .where = self->top,
+                                   .name = self->reserved_name };
   self->parent.id = g_strconcat (uuid, "/", escaped, NULL);
   return TRUE;
 }

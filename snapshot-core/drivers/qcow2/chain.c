@@ -57,6 +57,8 @@ note_change (Qcow2File *file, int fd, GError **error)
 
   if (fstat (fd, &st) < 0)
     return snap_error_set_errno (error, errno, "%s", file->path);
+  file->device = st.st_dev;
+  file->inode = st.st_ino;
   file->changed_us = MAX (to_us (st.st_mtim), to_us (st.st_ctim));
   return TRUE;
 }

@@ -13,12 +13,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <json-glib/json-glib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
 #include "snapshot-core/drivers/builtin.h"
+#include "snapshot-core/drivers/record.h"
 #include "snapshot-core/os/command.h"
+#include "snapshot-core/os/deadline.h"
 #include "snapshot-core/os/fd.h"
 #include "snapshot-core/os/file-reader.h"
 #include "snapshot-core/os/image-lock.h"
@@ -30,6 +31,13 @@
    disk may take its time, a dead one must not hold us for ever. */
 #define QEMU_IMG_TIMEOUT_MS (10 * 60 * 1000)
 
+/* In a record, where there is no key: no absolute path. */
+#define NO_SECRET "-"
+
+/* How long we wait for the image after qemu-img is done with it. */
+#define RELOAD_MS 3000
+#define RELOAD_LOOK_MS 50
+
 typedef struct {
   SnapCut parent;
   char *native_name;
@@ -38,14 +46,28 @@ typedef struct {
 
 /* ---- running qemu-img on a volume ---- */
 
-/* Forget what was parsed and look again; the lock is taken anew. */
+/* Forget what was parsed and look again; the lock is taken anew.  Somebody
+   may have used the moment without it, who is waited for a little. */
 static gboolean
 reload (Qcow2Volume *self, GError **error)
 {
-  GPtrArray *chain = qcow2_chain_open (self->parent.location, error);
+  SnapDeadline deadline = snap_deadline_in (RELOAD_MS);
+  GPtrArray *chain = NULL;
 
-  if (chain == NULL)
-    return FALSE;
+  while (chain == NULL) {
+    GError *reason = NULL;
+
+    chain = qcow2_chain_open (self->parent.location, &reason);
+    if (chain != NULL)
+      break;
+    if (!g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_BUSY)
+        || snap_deadline_left_ms (deadline) == 0) {
+      g_propagate_error (error, reason);
+      return FALSE;
+    }
+    g_error_free (reason);
+    g_usleep (RELOAD_LOOK_MS * 1000);
+  }
   g_ptr_array_unref (self->chain);
   self->chain = chain;
   return TRUE;
@@ -106,28 +128,34 @@ run_qemu_img (Qcow2Volume *self, const char *const *arguments, GError **error)
 }
 
 /* Let qemu-img change the image: our lock is off meanwhile, and what was
-   parsed is forgotten. */
+   parsed is forgotten.  *touched, also on error, unless qemu-img did not get
+   to change anything. */
 static gboolean
-change_image (Qcow2Volume *self, const char *const *arguments, GError **error)
+change_image (Qcow2Volume *self, const char *const *arguments,
+              gboolean *touched, GError **error)
 {
   const Qcow2File *file = qcow2_volume_file (self);
   g_autoptr (GError) failure = NULL;
+  GError *reason;
 
+  *touched = TRUE;
   snap_image_unlock (snap_file_reader_fd (file->reader));
   if (run_qemu_img (self, arguments, &failure))
     return reload (self, error);
   reload (self, NULL);
-  g_propagate_error (error, explain_failure (self, failure));
+  reason = explain_failure (self, failure);
+  *touched = reason->code != SNAP_ERROR_BUSY;
+  g_propagate_error (error, reason);
   return FALSE;
 }
 
 static gboolean
 change_snapshot (Qcow2Volume *self, const char *action, const char *native_name,
-                 GError **error)
+                 gboolean *touched, GError **error)
 {
   const char *arguments[] = { "snapshot", "-q", action, native_name, NULL };
 
-  return change_image (self, arguments, error);
+  return change_image (self, arguments, touched, error);
 }
 
 /* After a qemu-img that was killed: references that were counted but not yet
@@ -136,8 +164,9 @@ static gboolean
 repair (Qcow2Volume *self, GError **error)
 {
   static const char *const arguments[] = { "check", "-q", "-r", "all", NULL };
+  gboolean touched;
 
-  return change_image (self, arguments, error);
+  return change_image (self, arguments, &touched, error);
 }
 
 /* How many snapshots of that native name the image holds now. */
@@ -165,6 +194,7 @@ count_snapshots (const Qcow2Volume *self, const char *native_name, guint *n,
 static gboolean
 delete_snapshot (Qcow2Volume *self, const char *native_name, GError **error)
 {
+  gboolean touched;
   guint n;
 
   if (!count_snapshots (self, native_name, &n, error))
@@ -173,7 +203,7 @@ delete_snapshot (Qcow2Volume *self, const char *native_name, GError **error)
     return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
                            "%s: holds %u snapshots of the name %s",
                            self->parent.location, n, native_name);
-  return n == 0 || change_snapshot (self, "-d", native_name, error);
+  return n == 0 || change_snapshot (self, "-d", native_name, &touched, error);
 }
 
 /* ---- plan ---- */
@@ -265,20 +295,13 @@ check_sharing (const Qcow2Volume *self, GError **error)
   return all != NULL;
 }
 
+/* The path of the key, not the key: recovery needs it as much as we do. */
 static char *
-format_record (const char *path, const char *native_name)
+format_record (const Qcow2Volume *self, const char *native_name)
 {
-  g_autoptr (JsonBuilder) builder = json_builder_new ();
-  g_autoptr (JsonNode) root = NULL;
-
-  json_builder_begin_object (builder);
-  json_builder_set_member_name (builder, "image");
-  json_builder_add_string_value (builder, path);
-  json_builder_set_member_name (builder, "snapshot");
-  json_builder_add_string_value (builder, native_name);
-  json_builder_end_object (builder);
-  root = json_builder_get_root (builder);
-  return json_to_string (root, FALSE);
+  return snap_record_format ((const char *[]){
+      qcow2_volume_file (self)->path, native_name,
+      self->secret_file != NULL ? self->secret_file : NO_SECRET, NULL });
 }
 
 SnapCut *
@@ -296,7 +319,7 @@ qcow2_plan (SnapVolume *volume, const char *name, const char *set_id,
   cut->parent.volume = volume;
   cut->parent.expected_ms = 100;
   cut->native_name = qcow2_name_native (name, set_id, chain);
-  *record = format_record (qcow2_volume_file (self)->path, cut->native_name);
+  *record = format_record (self, cut->native_name);
   return &cut->parent;
 }
 
@@ -306,20 +329,43 @@ static gboolean
 cut_one (Qcow2Cut *cut, GError **error)
 {
   Qcow2Volume *self = (Qcow2Volume *) cut->parent.volume;
-  g_autoptr (GError) failure = NULL;
 
-  if (change_snapshot (self, "-c", cut->native_name, &failure)) {
-    cut->changed = TRUE;
-    return TRUE;
+  return change_snapshot (self, "-c", cut->native_name, &cut->changed, error);
+}
+
+/* Our own lock on a backing file would keep qemu-img out of it, for ever. */
+static gboolean
+check_apart (const Qcow2Volume *over, const Qcow2Volume *below, GError **error)
+{
+  const Qcow2File *image = qcow2_volume_file (below);
+
+  for (guint i = 1; over != below && i < over->chain->len; i++) {
+    const Qcow2File *file = g_ptr_array_index (over->chain, i);
+
+    if (file->device == image->device && file->inode == image->inode)
+      return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                             "%s: is a backing file of %s in the same set",
+                             below->parent.location, over->parent.location);
   }
-  cut->changed = !g_error_matches (failure, SNAP_ERROR, SNAP_ERROR_BUSY);
-  g_propagate_error (error, g_steal_pointer (&failure));
-  return FALSE;
+  return TRUE;
+}
+
+static gboolean
+check_all_apart (SnapCut **cuts, gsize n_cuts, GError **error)
+{
+  for (gsize i = 0; i < n_cuts; i++)
+    for (gsize j = 0; j < n_cuts; j++)
+      if (!check_apart ((Qcow2Volume *) cuts[i]->volume,
+                        (Qcow2Volume *) cuts[j]->volume, error))
+        return FALSE;
+  return TRUE;
 }
 
 gboolean
 qcow2_cut (SnapCut **cuts, gsize n_cuts, GError **error)
 {
+  if (!check_all_apart (cuts, n_cuts, error))
+    return FALSE;
   for (gsize i = 0; i < n_cuts; i++)
     if (!cut_one ((Qcow2Cut *) cuts[i], error))
       return FALSE;
@@ -352,50 +398,43 @@ qcow2_free_cut (SnapCut *cut)
 
 /* ---- recovery and deletion ---- */
 
-static gboolean
-parse_record (const char *record, char **path, char **native_name,
-              GError **error)
+/* The words of a record: image, native name, key; freed by the caller. */
+static char **
+parse_record (const char *record, GError **error)
 {
-  g_autoptr (JsonNode) root = json_from_string (record, error);
+  g_auto (GStrv) words = snap_record_parse (record, 3, error);
   g_autofree char *name = NULL;
   g_autofree char *set_id = NULL;
-  JsonObject *object;
 
-  if (root != NULL && JSON_NODE_HOLDS_OBJECT (root)) {
-    object = json_node_get_object (root);
-    *path = g_strdup (
-        json_object_get_string_member_with_default (object, "image", NULL));
-    *native_name = g_strdup (
-        json_object_get_string_member_with_default (object, "snapshot", NULL));
-  }
-  if (*path != NULL && *native_name != NULL
-      && qcow2_name_parse (*native_name, &name, &set_id))
-    return TRUE;
-  g_clear_error (error);
-  return snap_error_set (error, SNAP_ERROR_CORRUPT,
-                         "journal: not a record of the qcow2 driver: %s",
-                         record);
+  if (words == NULL)
+    return NULL;
+  if (qcow2_name_parse (words[1], &name, &set_id))
+    return g_steal_pointer (&words);
+  snap_error_set (error, SNAP_ERROR_CORRUPT,
+                  "journal: %s is no snapshot of ours", words[1]);
+  return NULL;
 }
 
 gboolean
 qcow2_recover (const char *record, SnapRecover action, GError **error)
 {
-  const SnapOpenOptions options = { .mode = SNAP_OPEN_MANAGE };
-  g_autofree char *path = NULL;
-  g_autofree char *native_name = NULL;
+  SnapOpenOptions options = { .mode = SNAP_OPEN_MANAGE };
+  g_auto (GStrv) words = parse_record (record, error);
   SnapVolume *volume;
   gboolean ok;
 
-  if (!parse_record (record, &path, &native_name, error))
+  if (words == NULL)
     return FALSE;
   if (action == SNAP_RECOVER_COMMIT)
     return TRUE;
+  if (!g_str_equal (words[2], NO_SECRET))
+    options.secret_file = words[2];
   /* An image that is not there may come back with its file system. */
-  volume = snap_driver_qcow2.open (path, NULL, &options, error);
+  volume = snap_driver_qcow2.open (words[0], NULL, &options, error);
   if (volume == NULL)
     return FALSE;
   ok = repair ((Qcow2Volume *) volume, error)
-       && delete_snapshot ((Qcow2Volume *) volume, native_name, error);
+       && delete_snapshot ((Qcow2Volume *) volume, words[1], error);
   volume->driver->close (volume);
   return ok;
 }

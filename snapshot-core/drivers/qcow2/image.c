@@ -229,6 +229,22 @@ find_run (Qcow2Image *self, guint64 offset, guint64 length, SnapQcow2Run *run,
 }
 
 static gboolean
+read_run (Qcow2Image *self, Origin origin, const SnapQcow2Run *run,
+          guint64 offset, void *buffer, GError **error)
+{
+  switch (origin) {
+  case FROM_FILE:
+    return read_file (self, run->host_offset, buffer, run->length, error);
+  case FROM_SOURCE:
+    return read_source (self, offset, buffer, run->length, error);
+  case FROM_NOWHERE:
+  default:
+    memset (buffer, 0, run->length);
+    return TRUE;
+  }
+}
+
+static gboolean
 qcow2_image_read_at (SnapImage *image, guint64 offset, void *buffer,
                      gsize length, GError **error)
 {
@@ -239,15 +255,8 @@ qcow2_image_read_at (SnapImage *image, guint64 offset, void *buffer,
     SnapQcow2Run run;
     Origin origin;
 
-    if (!find_run (self, offset, length, &run, &origin, error))
-      return FALSE;
-    if (origin == FROM_NOWHERE)
-      memset (at, 0, run.length);
-    else if (origin == FROM_FILE
-             && !read_file (self, run.host_offset, at, run.length, error))
-      return FALSE;
-    else if (origin == FROM_SOURCE
-             && !read_source (self, offset, at, run.length, error))
+    if (!find_run (self, offset, length, &run, &origin, error)
+        || !read_run (self, origin, &run, offset, at, error))
       return FALSE;
     at += run.length;
     offset += run.length;

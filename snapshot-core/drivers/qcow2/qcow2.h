@@ -12,6 +12,8 @@
 #ifndef SNAP_DRIVERS_QCOW2_QCOW2_H
 #define SNAP_DRIVERS_QCOW2_QCOW2_H
 
+#include <sys/types.h>
+
 #include "snapshot-core/drivers/driver.h"
 #include "snapshot-core/format/qcow2-layer.h"
 #include "snapshot-core/format/qcow2-snapshots.h"
@@ -27,6 +29,8 @@ typedef struct {
   SnapReader *reader;
   SnapQcow2Header *header; /* NULL for a raw file */
   guint64 size;            /* of the disk in it, bytes */
+  dev_t device;            /* what tells the file from all others */
+  ino_t inode;
   gint64 changed_us;       /* mtime or ctime, microseconds since the epoch */
 } Qcow2File;
 

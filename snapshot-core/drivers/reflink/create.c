@@ -16,13 +16,7 @@
 #include "snapshot-core/drivers/native-name.h"
 #include "snapshot-core/drivers/record.h"
 #include "snapshot-core/os/fd.h"
-#include "snapshot-core/os/fiemap.h"
 #include "snapshot-core/os/reflink.h"
-
-/* XFS takes 19 us an extent, and keeps writers waiting meanwhile. */
-#define US_PER_EXTENT 20
-/* Above this, about five seconds, only on request. */
-#define MAX_EXTENTS 262144
 
 typedef struct {
   SnapCut parent;
@@ -34,25 +28,6 @@ typedef struct {
 /* ---- plan ---- */
 
 static gboolean
-check_stall (const ReflinkVolume *volume, guint *expected_ms, GError **error)
-{
-  const char *location = volume->parent.location;
-  guint64 n_extents;
-
-  if (!snap_fiemap_count (volume->fd, location, &n_extents, error))
-    return FALSE;
-  *expected_ms = 10 + MIN (n_extents * US_PER_EXTENT / 1000, G_MAXINT);
-  if (n_extents <= MAX_EXTENTS || volume->force)
-    return TRUE;
-  return snap_error_set (
-      error, SNAP_ERROR_UNSUPPORTED,
-      "%s: has %" G_GUINT64_FORMAT " extents, so that a snapshot would stop "
-      "its writers for about %u s; an extent size hint of 1 MiB keeps new "
-      "files in fewer",
-      location, n_extents, *expected_ms / 1000);
-}
-
-static gboolean
 check_storage (const ReflinkVolume *volume, GError **error)
 {
   snap_autofd int shelf = -1;
@@ -61,8 +36,8 @@ check_storage (const ReflinkVolume *volume, GError **error)
     g_prefix_error (error, "%s: ", volume->parent.location);
     return FALSE;
   }
-  return reflink_shelf_open (volume->directory_fd, volume->directory,
-                             volume->parent.label, &shelf, error);
+  return reflink_shelf_open (&volume->reserved, volume->parent.label, &shelf,
+                             error);
 }
 
 SnapCut *
@@ -73,19 +48,30 @@ reflink_plan (SnapVolume *volume, const char *name, const char *set_id,
   ReflinkCut *cut;
   guint expected_ms;
 
-  if (!check_storage (self, error) || !check_stall (self, &expected_ms, error))
+  if (!check_storage (self, error)
+      || !reflink_check_stall (self, &expected_ms, error))
     return NULL;
   cut = g_new0 (ReflinkCut, 1);
   cut->parent.volume = volume;
   cut->parent.expected_ms = expected_ms;
   cut->native = snap_native_name_format (name, set_id);
   cut->shelf_fd = cut->fd = -1;
-  *record = snap_record_format ((const char *[]){
-      self->directory, volume->label, cut->native, set_id, NULL });
+  *record = snap_record_format (
+      (const char *[]){ self->directory, volume->label, cut->native, set_id,
+                        self->reserved_name, NULL });
   return &cut->parent;
 }
 
 /* ---- prepare, cut, commit, abort ---- */
+
+/* Nobody is to write to it.  Last, because attributes of a file can be set by
+   those who may write to it. */
+static gboolean
+protect (int fd, const char *location, GError **error)
+{
+  return fchmod (fd, 0400) == 0
+         || snap_error_set_errno (error, errno, "%s: fchmod", location);
+}
 
 gboolean
 reflink_prepare (SnapCut *cut, GError **error)
@@ -97,14 +83,15 @@ reflink_prepare (SnapCut *cut, GError **error)
   if (self->shelf_fd < 0)
     return FALSE;
   self->fd = openat (self->shelf_fd, self->native,
-                     O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+                     O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (self->fd < 0)
     return snap_error_set_errno (error, errno, "%s: %s",
                                  volume->parent.location, self->native);
-  if (reflink_clone_set_origin (self->fd, volume->origin, error))
-    return TRUE;
-  g_prefix_error (error, "%s: ", volume->parent.location);
-  return FALSE;
+  if (!reflink_clone_set_origin (self->fd, volume->origin, error)) {
+    g_prefix_error (error, "%s: ", volume->parent.location);
+    return FALSE;
+  }
+  return protect (self->fd, volume->parent.location, error);
 }
 
 /* Points are sorted by time, and the kernel's clock for files is coarse. */
@@ -163,17 +150,17 @@ unlink_durably (int directory_fd, const char *name)
 /* Remove one clone, which may not be there, and its shelf if that is empty
    then. */
 static gboolean
-discard (int directory_fd, const char *directory, const char *file,
-         const char *native, GError **error)
+discard (const SnapReserved *at, const char *file, const char *native,
+         GError **error)
 {
   snap_autofd int shelf = -1;
 
-  if (!reflink_shelf_open (directory_fd, directory, file, &shelf, error))
+  if (!reflink_shelf_open (at, file, &shelf, error))
     return FALSE;
   if (shelf >= 0 && unlink_durably (shelf, native) < 0 && errno != ENOENT)
-    return snap_error_set_errno (error, errno, "%s/%s: %s", directory, file,
+    return snap_error_set_errno (error, errno, "%s/%s: %s", at->where, file,
                                  native);
-  return reflink_shelf_discard (directory_fd, directory, file, error);
+  return reflink_shelf_discard (at, file, error);
 }
 
 gboolean
@@ -182,8 +169,7 @@ reflink_abort (SnapCut *cut, GError **error)
   const ReflinkCut *self = (ReflinkCut *) cut;
   const ReflinkVolume *volume = (ReflinkVolume *) cut->volume;
 
-  return discard (volume->directory_fd, volume->directory, volume->parent.label,
-                  self->native, error);
+  return discard (&volume->reserved, volume->parent.label, self->native, error);
 }
 
 void
@@ -202,7 +188,7 @@ reflink_free_cut (SnapCut *cut)
 gboolean
 reflink_recover (const char *record, SnapRecover action, GError **error)
 {
-  g_auto (GStrv) words = snap_record_parse (record, 4, error);
+  g_auto (GStrv) words = snap_record_parse (record, 5, error);
   g_autofree char *name = NULL;
   g_autofree char *set_id = NULL;
   snap_autofd int directory_fd = -1;
@@ -210,7 +196,8 @@ reflink_recover (const char *record, SnapRecover action, GError **error)
   if (words == NULL)
     return FALSE;
   if (!snap_native_name_parse (words[2], &name, &set_id)
-      || !g_str_equal (set_id, words[3]))
+      || !g_str_equal (set_id, words[3])
+      || snap_reserved_name_fault (words[4]) != NULL)
     return snap_error_set (error, SNAP_ERROR_CORRUPT,
                            "journal: %s is not a snapshot of set %s", words[2],
                            words[3]);
@@ -219,7 +206,8 @@ reflink_recover (const char *record, SnapRecover action, GError **error)
   directory_fd = open (words[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (directory_fd < 0)
     return snap_error_set_errno (error, errno, "%s", words[0]);
-  return discard (directory_fd, words[0], words[1], words[2], error);
+  return discard (&(SnapReserved){ directory_fd, words[0], words[4] }, words[1],
+                  words[2], error);
 }
 
 gboolean
@@ -234,8 +222,7 @@ reflink_remove (SnapVolume *volume, const SnapPoint *point, GError **error)
                            volume->location, point->name);
   fd = reflink_point_open (self, point, error);
   return fd >= 0
-         && discard (self->directory_fd, self->directory, volume->label,
-                     point->handle, error);
+         && discard (&self->reserved, volume->label, point->handle, error);
 }
 
 gboolean
@@ -243,6 +230,5 @@ reflink_sweep (SnapVolume *volume, GError **error)
 {
   const ReflinkVolume *self = (ReflinkVolume *) volume;
 
-  return reflink_shelf_discard (self->directory_fd, self->directory,
-                                volume->label, error);
+  return reflink_shelf_discard (&self->reserved, volume->label, error);
 }

@@ -14,7 +14,6 @@
 #include "snapshot-core/drivers/plain-image.h"
 #include "snapshot-core/os/fd.h"
 #include "snapshot-core/os/reflink.h"
-#include "snapshot-core/os/reserved-directory.h"
 
 /* O_NONBLOCK, so that a FIFO in the place of a file cannot hang us. */
 static int
@@ -51,6 +50,7 @@ reflink_close (SnapVolume *volume)
   snap_fd_clear (&self->fd);
   snap_fd_clear (&self->directory_fd);
   g_free (self->directory);
+  g_free (self->reserved_name);
   g_free (self->origin);
   g_free (volume->location);
   g_free (volume->part);
@@ -100,6 +100,9 @@ open_both (ReflinkVolume *self, GError **error)
                            "directory lies on",
                            self->parent.location);
   self->origin = reflink_origin (self->fd);
+  self->reserved = (SnapReserved){ .parent_fd = self->directory_fd,
+                                   .where = self->directory,
+                                   .name = self->reserved_name };
   self->parent.id =
       g_strdup_printf ("%" G_GINT64_MODIFIER "x:%" G_GINT64_MODIFIER "u/%s",
                        (guint64) directory.st_dev, (guint64) directory.st_ino,
@@ -116,7 +119,12 @@ reflink_open (const char *location, const char *part,
   self->parent.driver = &snap_driver_reflink;
   self->parent.location = g_strdup (location);
   self->fd = self->directory_fd = -1;
+  self->reserved_name =
+      g_strdup (options->snapshot_dir != NULL ? options->snapshot_dir
+                                              : SNAP_RESERVED_NAME);
   self->force = options->force;
+  self->warn = options->warn;
+  self->warn_data = options->warn_data;
   if (part != NULL) {
     snap_error_set (error, SNAP_ERROR_USAGE, "%s#%s: a file has no parts",
                     location, part);
@@ -149,8 +157,7 @@ reflink_list (SnapVolume *volume, GError **error)
   g_autoptr (GPtrArray) names = NULL;
   snap_autofd int shelf = -1;
 
-  if (!reflink_shelf_open (self->directory_fd, self->directory, volume->label,
-                           &shelf, error))
+  if (!reflink_shelf_open (&self->reserved, volume->label, &shelf, error))
     return NULL;
   if (shelf < 0)
     return g_steal_pointer (&points);

@@ -14,32 +14,37 @@
 #define SNAP_DRIVERS_REFLINK_REFLINK_H
 
 #include "snapshot-core/drivers/driver.h"
+#include "snapshot-core/os/reserved-directory.h"
 
 typedef struct {
   SnapVolume parent;
   char *directory; /* absolute, of the file */
   int directory_fd;
-  int fd;         /* of the file as it is now */
-  char *origin;   /* which file that is, see reflink_origin() */
-  gboolean force; /* clone also where it stalls writers for long */
+  char *reserved_name;
+  SnapReserved reserved; /* that directory beside the file */
+  int fd;                /* of the file as it is now */
+  char *origin;          /* which file that is, see reflink_origin() */
+  gboolean force;        /* clone also where it stalls writers for long */
+  SnapWarnFunc warn;
+  gpointer warn_data;
 } ReflinkVolume;
 
 /* ---- shelf.c ---- */
 
 /*
- * The clones of DIRECTORY/FILE lie on its shelf, DIRECTORY/.nbdsnap/FILE.
- * *fd is -1 where there is none.  UNSUPPORTED if somebody else's directory
- * has the reserved name.
+ * The clones of DIRECTORY/FILE lie on its shelf, DIRECTORY/.nbdsnap/FILE, or
+ * what else the reserved directory @at is called.  *fd is -1 where there is
+ * none.  UNSUPPORTED if somebody else's directory has the reserved name.
  */
-gboolean reflink_shelf_open (int directory_fd, const char *directory,
-                             const char *file, int *fd, GError **error);
+gboolean reflink_shelf_open (const SnapReserved *at, const char *file, int *fd,
+                             GError **error);
 
 /* The same, made if it is not there; -1 on error. */
 int reflink_shelf_make (const ReflinkVolume *volume, GError **error);
 
 /* Remove the shelf if it is empty, and all around it that was made for it. */
-gboolean reflink_shelf_discard (int directory_fd, const char *directory,
-                                const char *file, GError **error);
+gboolean reflink_shelf_discard (const SnapReserved *at, const char *file,
+                                GError **error);
 
 /* What tells the file on @fd from all others, also from one that gets its
    inode number later; the caller frees. */
@@ -57,7 +62,12 @@ SnapPoint *reflink_point_new (int shelf_fd, const char *native);
 int reflink_point_open (const ReflinkVolume *volume, const SnapPoint *point,
                         GError **error);
 
-/* Clone the file as it is now into one without a name; -1 on error. */
+/* Estimate for how long a clone of the file as it is now stalls its writers.
+   Says so where that is long; too long is UNSUPPORTED unless forced. */
+gboolean reflink_check_stall (const ReflinkVolume *volume, guint *expected_ms,
+                              GError **error);
+
+/* Clone it into a file without a name; -1 on error. */
 int reflink_clone_live (const ReflinkVolume *volume, GError **error);
 
 /* ---- create.c ---- */

@@ -12,31 +12,38 @@
 
 #include "snapshot-core/drivers/native-name.h"
 #include "snapshot-core/os/fd.h"
+#include "snapshot-core/os/fiemap.h"
 #include "snapshot-core/os/reflink.h"
-#include "snapshot-core/os/reserved-directory.h"
 
 #define ORIGIN_ATTRIBUTE "user.nbdsnap.origin"
 #define MAX_ORIGIN_LENGTH 64
 #define MAX_ATTEMPTS 16
 
+/* What XFS takes to clone; the file's writers wait meanwhile. */
+#define US_PER_EXTENT 20
+/* More than this, about five seconds, only if forced. */
+#define MAX_EXTENTS 262144
+/* Nobody needs to hear of less. */
+#define WARN_MS 1000
+
 /* ---- the shelf ---- */
 
 gboolean
-reflink_shelf_open (int directory_fd, const char *directory, const char *file,
-                    int *fd, GError **error)
+reflink_shelf_open (const SnapReserved *at, const char *file, int *fd,
+                    GError **error)
 {
   snap_autofd int reserved = -1;
 
   *fd = -1;
-  if (!snap_reserved_open (directory_fd, directory, &reserved, error))
+  if (!snap_reserved_open (at, &reserved, error))
     return FALSE;
   if (reserved < 0)
     return TRUE;
   *fd =
       openat (reserved, file, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (*fd < 0 && errno != ENOENT)
-    return snap_error_set_errno (error, errno, "%s/%s/%s", directory,
-                                 SNAP_RESERVED_NAME, file);
+    return snap_error_set_errno (error, errno, "%s/%s/%s", at->where, at->name,
+                                 file);
   return TRUE;
 }
 
@@ -46,18 +53,16 @@ static int
 try_to_make (const ReflinkVolume *volume, GError **error)
 {
   const char *file = volume->parent.label;
-  snap_autofd int reserved =
-      snap_reserved_make (volume->directory_fd, volume->directory, error);
+  snap_autofd int reserved = snap_reserved_make (&volume->reserved, error);
   int fd = -1;
 
   if (reserved < 0)
     return -1;
   if (mkdirat (reserved, file, 0700) == 0 || errno == EEXIST)
-    reflink_shelf_open (volume->directory_fd, volume->directory, file, &fd,
-                        error);
+    reflink_shelf_open (&volume->reserved, file, &fd, error);
   else if (errno != ENOENT)
     snap_error_set_errno (error, errno, "%s/%s/%s", volume->directory,
-                          SNAP_RESERVED_NAME, file);
+                          volume->reserved_name, file);
   return fd;
 }
 
@@ -77,23 +82,22 @@ reflink_shelf_make (const ReflinkVolume *volume, GError **error)
   }
   snap_error_set (error, SNAP_ERROR_BUSY,
                   "%s/%s: was removed meanwhile, again and again",
-                  volume->directory, SNAP_RESERVED_NAME);
+                  volume->directory, volume->reserved_name);
   return -1;
 }
 
 gboolean
-reflink_shelf_discard (int directory_fd, const char *directory,
-                       const char *file, GError **error)
+reflink_shelf_discard (const SnapReserved *at, const char *file, GError **error)
 {
   snap_autofd int reserved = -1;
 
-  if (!snap_reserved_open (directory_fd, directory, &reserved, error))
+  if (!snap_reserved_open (at, &reserved, error))
     return FALSE;
   if (reserved >= 0 && unlinkat (reserved, file, AT_REMOVEDIR) < 0
       && errno != ENOENT && errno != ENOTEMPTY && errno != EEXIST)
-    return snap_error_set_errno (error, errno, "%s/%s/%s", directory,
-                                 SNAP_RESERVED_NAME, file);
-  return snap_reserved_discard (directory_fd, directory, error);
+    return snap_error_set_errno (error, errno, "%s/%s/%s", at->where, at->name,
+                                 file);
+  return snap_reserved_discard (at, error);
 }
 
 /* ---- what is known of a file ---- */
@@ -187,8 +191,8 @@ reflink_point_open (const ReflinkVolume *volume, const SnapPoint *point,
   g_autofree char *identity = NULL;
   struct stat st;
 
-  if (!reflink_shelf_open (volume->directory_fd, volume->directory,
-                           volume->parent.label, &shelf, error))
+  if (!reflink_shelf_open (&volume->reserved, volume->parent.label, &shelf,
+                           error))
     return -1;
   if (shelf >= 0)
     fd = open_clone (shelf, point->handle, &st);
@@ -206,11 +210,52 @@ reflink_point_open (const ReflinkVolume *volume, const SnapPoint *point,
   return -1;
 }
 
+/* ---- what a clone costs ---- */
+
+static void
+warn_of_stall (const ReflinkVolume *volume, guint64 n_extents, guint ms)
+{
+  g_autofree char *message = NULL;
+
+  if (volume->warn == NULL)
+    return;
+  message = g_strdup_printf (
+      "%s: has %" G_GUINT64_FORMAT " extents: its writers will wait for about "
+      "%u s, or longer if they are busy",
+      volume->parent.location, n_extents, (ms + 500) / 1000);
+  volume->warn (message, volume->warn_data);
+}
+
+gboolean
+reflink_check_stall (const ReflinkVolume *volume, guint *expected_ms,
+                     GError **error)
+{
+  const char *location = volume->parent.location;
+  guint64 n_extents;
+
+  if (!snap_fiemap_count (volume->fd, location, &n_extents, error))
+    return FALSE;
+  *expected_ms = 10 + MIN (n_extents * US_PER_EXTENT / 1000, G_MAXINT);
+  if (n_extents > MAX_EXTENTS && !volume->force)
+    return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                           "%s: has %" G_GUINT64_FORMAT
+                           " extents, so that its writers would wait "
+                           "for about %u s or longer: not done unless forced",
+                           location, n_extents, (*expected_ms + 500) / 1000);
+  if (*expected_ms > WARN_MS)
+    warn_of_stall (volume, n_extents, *expected_ms);
+  return TRUE;
+}
+
 int
 reflink_clone_live (const ReflinkVolume *volume, GError **error)
 {
-  snap_autofd int fd = snap_reflink_open_unnamed (volume->directory_fd, error);
+  snap_autofd int fd = -1;
+  guint expected_ms;
 
+  if (!reflink_check_stall (volume, &expected_ms, error))
+    return -1;
+  fd = snap_reflink_open_unnamed (volume->directory_fd, error);
   if (fd >= 0 && snap_reflink_clone (fd, volume->fd, error))
     return snap_fd_steal (&fd);
   g_prefix_error (error, "%s: ", volume->parent.location);

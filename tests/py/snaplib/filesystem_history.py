@@ -53,7 +53,7 @@ SETUPS = (
     Setup("btrfs, moved", "btrfs", ghosts=True, extra=("balance", "defragment", "dedupe", "write mapped")),
     # Small leaves, so that there are many: most of the tree is never touched.
     Setup("btrfs, many extents", "btrfs", mkfs=("-n", "4096"), fragmented=True,
-          extra=("punch much", "clone much")),
+          extra=("punch much",) * 8),
     Setup("btrfs, many, hole items", "btrfs", mkfs=("-n", "4096", "-O", "^no-holes"),
           fragmented=True, extra=("punch much", "clone much", "balance")),
     Setup("XFS, many extents", "xfs", fragmented=True, extra=("punch much", "clone much")),

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Tests on real LVM, natively or in user-mode-linux; see README.md.  Run as the
+# other pytest files are, by tests/py/run-pytest, which hands them to `run`.
+SNAP_LVM_TESTS = \
+	%D%/test_bed.py
+
+SNAP_PY_FULL += $(SNAP_LVM_TESTS)
+EXTRA_DIST += %D%/README.md %D%/guest-init %D%/run $(SNAP_LVM_TESTS)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""tests/lvm/run brings back what happened in the guest, and a guest that does
+not say so has failed."""
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+from snaplib import tools
+
+RUN = tools.TOP / "tests" / "lvm" / "run"
+
+PASSES = "def test_it(): pass\n"
+FAILS = "def test_it(): assert 1 + 1 == 3, 'sums'\n"
+SKIPS = "import pytest\ndef test_it(): pytest.skip('no such thing')\n"
+HANGS = "import time\ndef test_it():\n    print('asleep'); time.sleep(1000)\n"
+PANICS = "def test_it(): open('/proc/sysrq-trigger', 'w').write('c')\n"
+HALTS = "import os\ndef test_it(): os.system('halt -d -f -p')\n"
+
+
+@pytest.fixture
+def scratch():
+    """Where the runner works: its path must not be long."""
+    with tempfile.TemporaryDirectory(prefix="bed-", dir="/var/tmp") as folder:
+        yield folder
+
+
+@pytest.fixture
+def bed(tmp_path, scratch):
+    tools.require("linux.uml")
+
+    def start(text, *options, **environment):
+        (tmp_path / "test_sample.py").write_text(text)
+        clean = {name: value for name, value in os.environ.items() if name != "CI"}
+        return subprocess.Popen(
+            [str(RUN), "--uml", *options, str(tmp_path / "test_sample.py")],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=dict(clean, TMPDIR=scratch, **environment))
+
+    return start
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def guests(folder):
+    """Processes that were started with a scratch folder below this one."""
+    listing = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True)
+    return [line for line in listing.stdout.splitlines()
+            if "linux.uml" in line and folder in line]
+
+
+@pytest.mark.parametrize("text, environment, code, words", [
+    (PASSES, {}, 0, ["test_sample.py::test_it PASSED", "1 passed"]),
+    (FAILS, {}, 1, ["1 failed", "AssertionError: sums", "guest's console"]),
+    (SKIPS, {}, 77, ["SKIPPED", "no such thing"]),
+    (SKIPS, {"CI": "true"}, 1, ["lets none step aside"]),
+    (PANICS, {}, 1, ["ended without a result", "panic"]),
+    (HALTS, {}, 1, ["ended without a result"]),
+], ids=["passes", "fails", "skips", "skips-under-CI", "panics", "halts"])
+def test_the_result_is_the_guests(bed, scratch, text, environment, code, words):
+    status, output = finish(bed(text, **environment))
+    assert status == code, output
+    for word in words:
+        assert word in output, output
+    assert guests(scratch) == []
+    assert os.listdir(scratch) == []
+
+
+def test_a_guest_that_hangs_is_killed_and_has_failed(bed, scratch):
+    status, output = finish(bed(HANGS, "--timeout=25"))
+    assert status == 1 and "hung for 25 s and was killed" in output, output
+    assert "asleep" in output
+    assert guests(scratch) == []
+
+
+def test_a_runner_that_is_told_to_end_takes_its_guest_along(bed, scratch):
+    process = bed(HANGS, "--timeout=60")
+    while "asleep" not in process.stdout.readline():
+        assert process.poll() is None
+    assert guests(scratch)
+    process.send_signal(signal.SIGTERM)
+    finish(process)
+    end = time.monotonic() + 30
+    while guests(scratch):
+        assert time.monotonic() < end, guests(scratch)
+        time.sleep(0.1)
