@@ -190,6 +190,21 @@ def test_a_link_before_dots_leads_where_the_kernel_goes():
     assert json.loads(result.stdout)["from_size"] == 2 << 20
 
 
+def test_a_clock_that_was_set_back_does_not_make_the_older_one_the_newest():
+    tools.run(["qemu-img", "create", "-q", "-f", "qcow2", "disk.qcow2", "1M"])
+    snapshot("older")
+    snapshot("newer")
+    image = pathlib.Path("disk.qcow2")
+    data = bytearray(image.read_bytes())
+    table = int.from_bytes(data[64:72], "big")
+    data[table + 16:table + 20] = (2 ** 32 - 1).to_bytes(4, "big")
+    image.write_bytes(data)
+    listed = json.loads(nbdsnap("list", "--json", "disk.qcow2").stdout)
+    assert [point["name"] for point in listed["volumes"][0]["snapshots"]] == ["older", "newer"]
+    shown = json.loads(nbdsnap("show", "--json", "disk.qcow2@newest").stdout)
+    assert "newer" in json.dumps(shown)
+
+
 def test_an_unchanged_backing_file_stays_comparable(overlay):
     snapshot("one")
     write(3, "512k", "64k")

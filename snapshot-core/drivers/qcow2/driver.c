@@ -97,15 +97,8 @@ qcow2_volume_backing_size (const Qcow2Volume *self)
 
 /* ---- points ---- */
 
-static gint
-compare_time (gconstpointer a, gconstpointer b)
-{
-  const SnapPoint *x = *(SnapPoint *const *) a;
-  const SnapPoint *y = *(SnapPoint *const *) b;
-
-  return (x->time_us > y->time_us) - (x->time_us < y->time_us);
-}
-
+/* The table is in the order of creation; a clock that was set back would give
+   another one. */
 static GPtrArray *
 qcow2_list (SnapVolume *volume, GError **error)
 {
@@ -121,9 +114,6 @@ qcow2_list (SnapVolume *volume, GError **error)
   points = g_ptr_array_new_with_free_func ((GDestroyNotify) snap_point_free);
   for (guint i = 0; i < snapshots->len; i++)
     g_ptr_array_add (points, qcow2_point_new (snapshots->pdata[i]));
-  /* A stable sort: the table is in the order of creation, a clock need not
-     be. */
-  g_ptr_array_sort (points, compare_time);
   return points;
 }
 
