@@ -12,6 +12,7 @@ SNAP_MAN_PAGES = \
 	%D%/nbdsnap-qcow2.1 \
 	%D%/nbdsnap-reflink.1 \
 	%D%/nbdsnap-show.1 \
+	%D%/nbdsnap-thin-meta.1 \
 	%D%/nbdkit-snapshot-plugin.1
 
 man_MANS += $(SNAP_MAN_PAGES)

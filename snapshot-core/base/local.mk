@@ -2,6 +2,7 @@
 noinst_LTLIBRARIES += libsnap-base.la
 libsnap_base_la_SOURCES = \
 	%D%/bytes.c %D%/bytes.h \
+	%D%/crc32c.c %D%/crc32c.h \
 	%D%/error.c %D%/error.h \
 	%D%/extents.c %D%/extents.h \
 	%D%/parallel.c %D%/parallel.h \

@@ -11,5 +11,6 @@
 extern const SnapDriver snap_driver_btrfs;
 extern const SnapDriver snap_driver_qcow2;
 extern const SnapDriver snap_driver_reflink;
+extern const SnapDriver snap_driver_thin_meta;
 
 #endif

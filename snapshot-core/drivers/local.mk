@@ -24,5 +24,6 @@ libsnap_drivers_la_SOURCES = \
 	%D%/reflink/create.c \
 	%D%/reflink/driver.c \
 	%D%/reflink/reflink.h \
-	%D%/reflink/shelf.c
+	%D%/reflink/shelf.c \
+	%D%/thin-meta/driver.c
 libsnap_drivers_la_LIBADD = $(JSON_GLIB_LIBS)

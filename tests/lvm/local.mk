@@ -2,7 +2,8 @@
 # Tests on real LVM, natively or in user-mode-linux; see README.md.  Run as the
 # other pytest files are, by tests/py/run-pytest, which hands them to `run`.
 SNAP_LVM_TESTS = \
-	%D%/test_bed.py
+	%D%/test_bed.py \
+	%D%/test_thin_metadata.py
 
 SNAP_PY_FULL += $(SNAP_LVM_TESTS)
 EXTRA_DIST += %D%/README.md %D%/guest-init %D%/run $(SNAP_LVM_TESTS)

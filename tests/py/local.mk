@@ -15,6 +15,7 @@ SNAP_PY_QUICK = \
 	%D%/test_plugin_faults.py \
 	%D%/test_plugin_status.py \
 	%D%/test_recovery.py \
+	%D%/test_thin_meta.py \
 	%D%/test_trust.py
 SNAP_PY_FULL = \
 	%D%/test_demo.py \
