@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Fuzz targets.  Each fuzz-NAME has seeds in seeds/NAME, which `make check`
 # replays; with --enable-fuzzing (and CC=clang) `make fuzz` runs libFuzzer.
-SNAP_FUZZ_TARGETS = %D%/fuzz-btrfs %D%/fuzz-cow %D%/fuzz-qcow2
+SNAP_FUZZ_TARGETS = %D%/fuzz-btrfs %D%/fuzz-cow %D%/fuzz-qcow2 %D%/fuzz-thin
 SNAP_FUZZ_MAX_LEN = 131072
 EXTRA_DIST += %D%/make-btrfs-seeds %D%/make-seeds %D%/seeds
 
@@ -11,6 +11,8 @@ EXTRA_DIST += %D%/make-btrfs-seeds %D%/make-seeds %D%/seeds
 %C%_fuzz_cow_LDADD = libsnap-format.la libsnap-base.la $(GLIB_LIBS)
 %C%_fuzz_qcow2_SOURCES = %D%/fuzz-qcow2.c %D%/fuzz-target.h
 %C%_fuzz_qcow2_LDADD = libsnap-format.la libsnap-base.la $(GLIB_LIBS)
+%C%_fuzz_thin_SOURCES = %D%/fuzz-thin.c %D%/fuzz-target.h
+%C%_fuzz_thin_LDADD = libsnap-format.la libsnap-base.la $(GLIB_LIBS)
 
 if FUZZING
 AM_CFLAGS += -fsanitize=fuzzer-no-link,address,undefined \
@@ -21,6 +23,7 @@ SNAP_FUZZ_TESTS =
 %C%_fuzz_btrfs_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 %C%_fuzz_cow_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 %C%_fuzz_qcow2_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+%C%_fuzz_thin_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 
 # New inputs go to the scratch folder; the seeds stay as they are.
 fuzz: $(SNAP_FUZZ_TARGETS)
@@ -40,6 +43,7 @@ TESTS += $(SNAP_FUZZ_TESTS)
 %C%_fuzz_btrfs_SOURCES += %D%/replay-main.c
 %C%_fuzz_cow_SOURCES += %D%/replay-main.c
 %C%_fuzz_qcow2_SOURCES += %D%/replay-main.c
+%C%_fuzz_thin_SOURCES += %D%/replay-main.c
 
 fuzz:
 	@echo 'configure with --enable-fuzzing CC=clang to fuzz'; exit 1
