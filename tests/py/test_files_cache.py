@@ -107,7 +107,8 @@ def test_the_live_file_keeps_its_pages(disk, tmp_path):
     disk.truth["live"] = content
     for export in ("one", "two", "one..two", "live"):
         copy(disk, export, tmp_path)
-    assert pages.cached(disk.path) == before
+    after = pages.cached(disk.path)
+    assert len(before - after) <= RECLAIMED and not after - before
 
 
 def test_an_unaligned_read_leaves_no_page(disk):
