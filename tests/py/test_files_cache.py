@@ -27,8 +27,9 @@ WAYS = {
     "many at once": ("--connections=4", "--requests=64", "--request-size=32768"),
 }
 
-# The kernel may take a page for itself at any time.
-RECLAIMED = 2
+# The kernel may take pages for itself at any time, more of them on a busy
+# machine: one in so many.  What reading dropped would be nearly all.
+RECLAIMED = 100
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,7 +86,7 @@ def test_pages_that_were_cached_stay(disk, tmp_path, way):
     assert 500 < len(before) < 1200
     copy(disk, "one", tmp_path, WAYS[way])
     after = pages.cached(path)
-    assert len(before - after) <= RECLAIMED, "was cached and is not"
+    assert len(before - after) <= len(before) // RECLAIMED, "was cached and is not"
     assert not after - before, "was not cached and is"
 
 
@@ -96,7 +97,7 @@ def test_a_file_that_is_all_cached_stays_so(disk, tmp_path):
     assert len(before) > 3000
     copy(disk, "two", tmp_path)
     after = pages.cached(path)
-    assert len(before - after) <= RECLAIMED and not after - before
+    assert len(before - after) <= len(before) // RECLAIMED and not after - before
 
 
 def test_the_live_file_keeps_its_pages(disk, tmp_path):
@@ -108,7 +109,7 @@ def test_the_live_file_keeps_its_pages(disk, tmp_path):
     for export in ("one", "two", "one..two", "live"):
         copy(disk, export, tmp_path)
     after = pages.cached(disk.path)
-    assert len(before - after) <= RECLAIMED and not after - before
+    assert len(before - after) <= len(before) // RECLAIMED and not after - before
 
 
 def test_an_unaligned_read_leaves_no_page(disk):
