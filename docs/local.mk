@@ -9,6 +9,7 @@ SNAP_MAN_PAGES = \
 	%D%/nbdsnap-doctor.1 \
 	%D%/nbdsnap-drivers.1 \
 	%D%/nbdsnap-list.1 \
+	%D%/nbdsnap-lvm.1 \
 	%D%/nbdsnap-qcow2.1 \
 	%D%/nbdsnap-reflink.1 \
 	%D%/nbdsnap-show.1 \

@@ -13,6 +13,19 @@ libsnap_drivers_la_SOURCES = \
 	%D%/btrfs/snapshot.c \
 	%D%/btrfs/tree-map.c \
 	%D%/btrfs/volume.c \
+	%D%/lvm/activation.c \
+	%D%/lvm/classic-diff.c \
+	%D%/lvm/classic.c \
+	%D%/lvm/compare.c \
+	%D%/lvm/create.c \
+	%D%/lvm/driver.c \
+	%D%/lvm/image.c \
+	%D%/lvm/lvm.h \
+	%D%/lvm/metadata.c \
+	%D%/lvm/native.c \
+	%D%/lvm/thin-diff.c \
+	%D%/lvm/thin.c \
+	%D%/lvm/tool.c \
 	%D%/qcow2/chain.c \
 	%D%/qcow2/create.c \
 	%D%/qcow2/driver.c \

@@ -142,7 +142,9 @@ read_state (SnapLvmVolume *self, const Row *row)
   self->active = is_set (row, "lv_active");
   self->writeable = g_str_has_prefix (get (row, "lv_permissions"), "writeable");
   self->merging = is_set (row, "lv_merging");
-  self->invalid = is_set (row, "lv_snapshot_invalid");
+  /* "unknown" while it is not active. */
+  self->invalid =
+      g_str_equal (get (row, "lv_snapshot_invalid"), "snapshot invalid");
 }
 
 static SnapLvmVolume *

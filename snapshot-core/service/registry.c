@@ -17,6 +17,7 @@
 
 static const SnapDriver *const builtins[] = {
   &snap_driver_btrfs,
+  &snap_driver_lvm,
   &snap_driver_qcow2,
   &snap_driver_reflink,
   &snap_driver_thin_meta,

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Private to the LVM driver: logical volumes, with thin snapshots where they
+ * lie on a thin pool and classic ones (dm-snapshot) elsewhere.
+ *
+ *   driver.c    the ops: open, list, the live point
+ *   tool.c      running lvm and reading its report
+ *   native.c    how our snapshots are named and tagged
+ *   create.c    creation and deletion: what both kinds share
+ *   thin.c      thin snapshots: placeholders, and their cut in the window
+ *   classic.c   classic snapshots: room, creation, watermarks
+ *   classic-diff.c  their diffs
+ *   metadata.c  a pool's metadata while a metadata snapshot is held
+ *   thin-diff.c diffs and maps of thin volumes
+ *   compare.c   finding the two sides of a diff
+ *   activation.c  a snapshot's device for as long as somebody reads it
+ *   image.c     reading
+ *
+ * LVM is asked anew by every operation: volumes change behind our back.
+ */
+#ifndef SNAP_DRIVERS_LVM_LVM_H
+#define SNAP_DRIVERS_LVM_LVM_H
+
+#include "snapshot-core/base/window.h"
+#include "snapshot-core/drivers/driver.h"
+#include "snapshot-core/format/lvm-report.h"
+
+typedef enum {
+  LVM_THIN,    /* on a thin pool */
+  LVM_CLASSIC, /* anything else that dm-snapshot can copy */
+} LvmKind;
+
+typedef struct {
+  SnapVolume parent; /* its id is the UUID */
+  char *vg;
+  char *name;
+  LvmKind kind;
+  gboolean force; /* go on in a pool that is nearly full */
+} LvmVolume;
+
+/* ---- tool.c ---- */
+
+/*
+ * Run `lvm COMMAND ARGUMENTS…` (NULL-terminated), waiting some seconds for
+ * others' locks.  @output may be NULL.
+ *
+ * Errors: BUSY (another lvm has the lock, or the volume is in use), NOT_FOUND,
+ * UNSUPPORTED (lvm is not installed), FAILED, IO.
+ */
+gboolean lvm_run (const char *const *arguments, char **output, GError **error);
+
+/* The report of all volumes of @vg, or of one volume or device path. */
+GPtrArray *lvm_report (const char *what, GError **error);
+
+/* What a report says of @volume, by UUID; NOT_FOUND if it is gone. */
+const SnapLvmVolume *lvm_report_volume (GPtrArray *report,
+                                        const LvmVolume *volume,
+                                        GError **error);
+
+/* The device-mapper name of a volume; borrowed from it. */
+const char *lvm_dm_name (const SnapLvmVolume *volume);
+
+/* The thin pool of a volume; NOT_FOUND if there is none. */
+const SnapLvmVolume *lvm_pool_of (GPtrArray *report,
+                                  const SnapLvmVolume *volume, GError **error);
+
+/* The device-mapper name of a pool's own device, to which messages go; the
+   caller frees. */
+char *lvm_pool_dm_name (const SnapLvmVolume *pool);
+
+/* Whether that device is there: LVM calls a pool active only if it was
+   activated by itself. */
+gboolean lvm_pool_is_active (const SnapLvmVolume *pool, gboolean *active,
+                             GError **error);
+
+/* ---- native.c ---- */
+
+/* What a snapshot of ours is called: "NAME.nbdsnap-SET_ID-XXXXXX", where the
+   end is from the UUID of its origin.  The caller frees. */
+char *lvm_native_name (const char *name, const char *set_id,
+                       const char *origin_uuid);
+
+/* The tags it carries, as arguments of lvcreate are added to @arguments;
+   strings go to @owned. */
+void lvm_native_tags (GPtrArray *arguments, GPtrArray *owned, const char *name,
+                      const char *set_id, const char *origin_uuid);
+
+/* Whether a volume is a snapshot that we made in this set. */
+gboolean lvm_is_of_set (const SnapLvmVolume *volume, const char *set_id);
+
+/* Whether @candidate is a snapshot, ours or somebody's, of the volume with
+   this UUID. */
+gboolean lvm_is_snapshot_of (const SnapLvmVolume *candidate, const char *uuid);
+
+/* The point that a snapshot is. */
+SnapPoint *lvm_point_new (const SnapLvmVolume *snapshot);
+
+/* "UUID", for a thin volume "UUID+THIN_ID": what it is and stays. */
+char *lvm_identity (const SnapLvmVolume *volume);
+
+/* What a report says of a point of @volume, by identity; NOT_FOUND if it is
+   there no more. */
+const SnapLvmVolume *lvm_report_point (GPtrArray *report,
+                                       const LvmVolume *volume,
+                                       const SnapPoint *point, GError **error);
+
+/* ---- create.c ---- */
+
+SnapCut *lvm_plan (SnapVolume *volume, const char *name, const char *set_id,
+                   char **record, GError **error);
+gboolean lvm_prepare (SnapCut *cut, GError **error);
+gboolean lvm_cut (SnapCut **cuts, gsize n_cuts, GError **error);
+gboolean lvm_window (SnapCut **cuts, gsize n_cuts, SnapWindow *window,
+                     GError **error);
+gboolean lvm_cuts_at_once (SnapCut **cuts, gsize n_cuts);
+gboolean lvm_commit (SnapCut *cut, GError **error);
+gboolean lvm_abort (SnapCut *cut, GError **error);
+void lvm_free_cut (SnapCut *cut);
+gboolean lvm_recover (const char *record, SnapRecover action, GError **error);
+gboolean lvm_remove (SnapVolume *volume, const SnapPoint *point,
+                     GError **error);
+
+/* One snapshot that is being made. */
+typedef struct {
+  SnapCut parent;
+  char *name;
+  char *set_id;
+  char *native; /* the name of the snapshot's volume */
+} LvmCut;
+
+/* ---- thin.c ---- */
+
+/* Refuse where the pool has no room for what follows a snapshot. */
+gboolean lvm_thin_check (const LvmVolume *volume, GPtrArray *report,
+                         GError **error);
+
+/* Make the placeholder: a snapshot of now, whose device id is cut again in
+   the window. */
+gboolean lvm_thin_prepare (const LvmCut *cut, GError **error);
+
+/* Add what cuts @cut again; nothing where the pool is inactive, for then
+   nobody can have written since. */
+gboolean lvm_thin_window (const LvmCut *cut, SnapWindow *window,
+                          GError **error);
+
+/* ---- classic.c ---- */
+
+/* Refuse where dm-snapshot cannot copy the volume, or the group has no room
+   for what it would save. */
+gboolean lvm_classic_check (const LvmVolume *volume, GPtrArray *report,
+                            GError **error);
+
+gboolean lvm_classic_cut (const LvmCut *cut, GError **error);
+
+/* Note in every older snapshot how much it had saved by then. */
+gboolean lvm_classic_commit (const LvmCut *cut, GError **error);
+
+/* How many chunks a classic snapshot has saved so far.  NOT_COMPARABLE if it
+   has overflowed or is being merged. */
+gboolean lvm_classic_count (const SnapLvmVolume *snapshot, guint64 *count,
+                            GError **error);
+
+/* The tag of a snapshot that tells how many it had saved when the set was
+   cut; the caller frees. */
+char *lvm_classic_mark_tag (const char *set_id);
+
+/* ---- metadata.c ---- */
+
+typedef struct _LvmMetadata LvmMetadata;
+
+/*
+ * Reserve the metadata snapshot of @pool, a thin pool that is active.
+ *
+ * There is one per pool, shared by every tool of the host: another nbdsnap's
+ * is waited for, anybody else's is refused and never touched.  It is released
+ * by lvm_metadata_free().
+ *
+ * Errors: BUSY (held by somebody else), IO.
+ */
+LvmMetadata *lvm_metadata_take (GPtrArray *report, const SnapLvmVolume *pool,
+                                GError **error);
+void lvm_metadata_free (LvmMetadata *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (LvmMetadata, lvm_metadata_free)
+
+/* Where its superblock lies, in metadata blocks, and on which device, which
+   is to be read with O_DIRECT. */
+guint64 lvm_metadata_root (const LvmMetadata *self);
+const char *lvm_metadata_device (const LvmMetadata *self);
+
+/* ---- activation.c ---- */
+
+/* Where running processes tell each other what they hold. */
+#define LVM_RUNTIME_DIR "/run/nbdsnap"
+
+gboolean lvm_runtime_directory (GError **error);
+
+typedef struct _LvmActivation LvmActivation;
+
+/* Have the device of @volume there until lvm_activation_free(), which
+   deactivates it if we activated it and nobody else of us needs it. */
+LvmActivation *lvm_activate (const SnapLvmVolume *volume, GError **error);
+void lvm_activation_free (LvmActivation *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (LvmActivation, lvm_activation_free)
+
+/* ---- classic-diff.c ---- */
+
+/* @from and @to are what a report says of the request's points. */
+gboolean lvm_classic_comparable (const SnapDiffRequest *request,
+                                 const SnapLvmVolume *from,
+                                 const SnapLvmVolume *to, GError **error);
+gboolean lvm_classic_diff (const SnapDiffRequest *request,
+                           const SnapLvmVolume *from, const SnapLvmVolume *to,
+                           SnapDiffInfo *info, SnapExtentFunc emit,
+                           gpointer user_data, GError **error);
+
+/* ---- thin-diff.c ---- */
+
+/* @from and @to are what @report says of the request's points. */
+gboolean lvm_thin_comparable (const SnapDiffRequest *request, GPtrArray *report,
+                              const SnapLvmVolume *from,
+                              const SnapLvmVolume *to, GError **error);
+gboolean lvm_thin_diff (const SnapDiffRequest *request, GPtrArray *report,
+                        const SnapLvmVolume *from, const SnapLvmVolume *to,
+                        SnapDiffInfo *info, SnapExtentFunc emit,
+                        gpointer user_data, GError **error);
+
+/* What of a thin snapshot is allocated, without gaps; the caller unrefs. */
+SnapExtents *lvm_thin_map (const LvmVolume *volume, const SnapPoint *point,
+                           guint64 offset, guint64 length, GError **error);
+
+/* ---- compare.c ---- */
+
+gboolean lvm_comparable (const SnapDiffRequest *request, GError **error);
+gboolean lvm_diff (const SnapDiffRequest *request, SnapDiffInfo *info,
+                   SnapExtentFunc emit, gpointer user_data, GError **error);
+
+/* ---- image.c ---- */
+
+SnapImage *lvm_open_image (SnapVolume *volume, const SnapPoint *point,
+                           GError **error);
+
+#endif
