@@ -6,6 +6,7 @@
 #include "cli/json.h"
 #include "cli/output.h"
 #include "cli/points.h"
+#include "snapshot-core/service/activate.h"
 #include "snapshot-core/service/catalogue.h"
 #include "snapshot-core/service/diff.h"
 
@@ -20,6 +21,7 @@ typedef struct {
   const SnapPoint *point; /* borrowed */
   char *volume;           /* references */
   char *reference;
+  char *path; /* of a file or device with its bytes, or NULL */
   Held held;
   gboolean set_known; /* whether `set` says anything */
   SnapCatalogueSet set;
@@ -31,6 +33,7 @@ facts_clear (Facts *self)
 {
   g_free (self->volume);
   g_free (self->reference);
+  g_free (self->path);
   g_clear_pointer (&self->comparable, g_ptr_array_unref);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Facts, facts_clear)
@@ -92,6 +95,7 @@ collect_facts (Cli *cli, const CliPoint *shown, Facts *facts, GError **error)
   facts->volume = snap_volume_format_reference (shown->volume, NULL);
   facts->reference =
       cli_point_reference (shown->volume, snapshots, shown->point);
+  facts->path = snap_point_path (shown->volume, shown->point);
   facts->held = find_held (cli, shown);
   facts->comparable = find_comparable (cli, shown, snapshots);
   return TRUE;
@@ -144,6 +148,7 @@ print_json (const Facts *facts, GError **error)
   cli_json_add_text (json, "id", point->id);
   cli_json_add_time (json, "time", point->time_us);
   cli_json_add_uint (json, "size", point->size);
+  cli_json_add_text (json, "path", facts->path);
   cli_json_add_text (json, "set", point->set_id);
   cli_json_add_text (json, "consistency", consistency_name (facts, TRUE));
   if (facts->set_known)
@@ -191,6 +196,7 @@ print_text (const Cli *cli, const Facts *facts, GError **error)
     { "id:", point->id },
     { "created:", created },
     { "size:", size },
+    { "path:", facts->path },
     { "set:", point->set_id },
     { "consistency:", consistency_name (facts, FALSE) },
     { "created by:", maker_name (point) },

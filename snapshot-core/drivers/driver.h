@@ -18,7 +18,7 @@
 #ifndef SNAP_DRIVERS_DRIVER_H
 #define SNAP_DRIVERS_DRIVER_H
 
-#include <glib.h>
+#include <gio/gio.h>
 
 #include "snapshot-core/base/error.h"
 #include "snapshot-core/base/extents.h"
@@ -116,13 +116,17 @@ typedef struct {
                                data; NULL: ".nbdsnap" */
   SnapWarnFunc warn;        /* for as long as the volume is open; or NULL */
   gpointer warn_data;
+  const char *volume_id; /* recovery of a deletion: which volume it was, or
+                            NULL.  Where a driver's ids outlast a remount,
+                            another one is NOT_FOUND, as if there were none */
 } SnapOpenOptions;
 
 /* Embedded first in a driver's own struct; the driver sets all but the last
    two, which belong to service/volume. */
 typedef struct {
   const SnapDriver *driver;
-  char *location; /* as given, decoded */
+  char *location; /* as given, decoded; absolute if it is the path of a file
+                     that is not there */
   char *part;     /* what stood after '#', or NULL */
   char *id;       /* identity of the volume on this host */
   char *label;    /* short name: the last part of the location */
@@ -156,7 +160,10 @@ typedef struct {
   const SnapPoint *from;
   SnapVolume *to_volume;
   const SnapPoint *to;
-  guint64 offset, length; /* the part of @to that is asked for, bytes */
+  guint64 offset, length;    /* the part of @to that is asked for, bytes */
+  GCancellable *cancellable; /* borrowed, or NULL: once cancelled, a diff ends
+                                with CANCELLED, nothing left behind; emit()
+                                sees to it, between two extents a driver */
 } SnapDiffRequest;
 
 typedef struct {
@@ -253,6 +260,28 @@ struct _SnapDriver {
   /* Optional, a part of recovery: remove what a remove() that was killed has
      left besides its point.  Idempotent. */
   gboolean (*sweep) (SnapVolume *volume, GError **error);
+
+  /* Optional.  The absolute path of a file or block device that holds exactly
+     the bytes of @point, for any program to read as it is: nothing need be
+     activated.  The caller frees; NULL where there is none now. */
+  char *(*plain_path) (SnapVolume *volume, const SnapPoint *point);
+
+  /*
+   * Optional, where a point has such a path only while it is activated: make
+   * it one until deactivate(), and return it; the caller frees.  Neither is
+   * an error where it is so already.
+   *
+   * Errors: NOT_FOUND; BUSY (deactivate: somebody reads it).
+   */
+  char *(*activate) (SnapVolume *volume, const SnapPoint *point,
+                     GError **error);
+  gboolean (*deactivate) (SnapVolume *volume, const SnapPoint *point,
+                          GError **error);
+
+  /* Optional, a part of recovery, for all of the driver's storage: undo what
+     readers that were killed have left, of which no record tells, and add the
+     number of such things to *n_undone.  What is in use stays.  Idempotent. */
+  gboolean (*tidy) (guint *n_undone, GError **error);
 };
 
 /* Whether a driver, perhaps built against an older header, has an op that was

@@ -10,6 +10,7 @@ libsnap_os_la_SOURCES = \
 	%D%/device-mapper.c %D%/device-mapper.h \
 	%D%/fd.c %D%/fd.h \
 	%D%/fiemap.c %D%/fiemap.h \
+	%D%/file-identity.c %D%/file-identity.h \
 	%D%/file-reader.c %D%/file-reader.h \
 	%D%/image-lock.c %D%/image-lock.h \
 	%D%/keeper.c %D%/keeper.h \

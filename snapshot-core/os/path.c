@@ -3,7 +3,10 @@
 
 #include "snapshot-core/os/path.h"
 
+#include <errno.h>
 #include <glib.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 char *
@@ -15,4 +18,37 @@ snap_path_absolute (const char *path)
     return g_strdup (path);
   directory = g_get_current_dir ();
   return g_strconcat (directory, "/", path, NULL);
+}
+
+/* Where a file would be that is not there; NULL with errno. */
+static char *
+resolve_missing (const char *path)
+{
+  g_autofree char *directory = g_path_get_dirname (path);
+  g_autofree char *name = g_path_get_basename (path);
+  g_autofree char *resolved = realpath (directory, NULL);
+
+  if (resolved == NULL)
+    return NULL;
+  if (!g_str_has_suffix (path, name)) {
+    errno = ENOENT;
+    return NULL;
+  }
+  return g_build_filename (resolved, name, NULL);
+}
+
+char *
+snap_path_resolve (const char *path)
+{
+  char *resolved = realpath (path, NULL);
+  struct stat st;
+
+  if (resolved != NULL || errno != ENOENT)
+    return resolved;
+  /* A symbolic link to a file that is not there. */
+  if (lstat (path, &st) == 0) {
+    errno = ENOENT;
+    return NULL;
+  }
+  return resolve_missing (path);
 }

@@ -13,4 +13,11 @@
  */
 char *snap_path_absolute (const char *path);
 
+/*
+ * @path from the root on and without symbolic links, as realpath() gives it;
+ * the file itself need not exist, its directory must.  The caller frees.
+ * NULL with errno otherwise.
+ */
+char *snap_path_resolve (const char *path);
+
 #endif

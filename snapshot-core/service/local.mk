@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 noinst_LTLIBRARIES += libsnap-service.la
 libsnap_service_la_SOURCES = \
+	%D%/activate.c %D%/activate.h \
 	%D%/catalogue.c %D%/catalogue.h \
 	%D%/cuts.c %D%/cuts.h \
 	%D%/diff-stream.c %D%/diff-stream.h \

@@ -100,7 +100,8 @@ remove_again (SnapState *state, SnapRegistry *registry,
 {
   const SnapOpenOptions options = { .mode = SNAP_OPEN_MANAGE,
                                     .secret_file = member->secret_file,
-                                    .snapshot_dir = member->snapshot_dir };
+                                    .snapshot_dir = member->snapshot_dir,
+                                    .volume_id = member->volume_id };
   SnapReference reference = { .location = member->location,
                               .part = member->part };
   g_autoptr (GError) reason = NULL;
@@ -186,6 +187,24 @@ recover_next (SnapState *state, SnapRegistry *registry, GHashTable *seen,
   return !*more || recover_entry (state, registry, journal, text, error);
 }
 
+/* ---- what no entry tells of ---- */
+
+static void
+tidy (SnapRegistry *registry, guint *n_finished, GError **error)
+{
+  for (gsize i = 0; i < snap_registry_n (registry); i++) {
+    const SnapDriver *driver = snap_registry_at (registry, i);
+    GError *reason = NULL;
+
+    if (!SNAP_DRIVER_HAS (driver, tidy) || driver->tidy (n_finished, &reason))
+      continue;
+    if (*error == NULL)
+      *error = reason;
+    else
+      g_error_free (reason);
+  }
+}
+
 gboolean
 snap_set_recover (SnapState *state, SnapRegistry *registry, guint *n_finished,
                   GError **error)
@@ -197,6 +216,7 @@ snap_set_recover (SnapState *state, SnapRegistry *registry, guint *n_finished,
 
   *n_finished = 0;
   snap_state_sweep (state);
+  tidy (registry, n_finished, &first);
   while (more) {
     GError *reason = NULL;
 

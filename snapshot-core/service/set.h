@@ -74,7 +74,8 @@ gboolean snap_set_check_delete (SnapState *state, const SnapSetMember *members,
                                 gsize n_members, GError **error);
 
 /*
- * Finish the work of makers that are gone.  *n_finished counts them.
+ * Finish the work of makers that are gone, and undo what readers that are gone
+ * have left.  *n_finished counts both.
  *
  * Errors: PARTIAL if some entry could not be finished; the others are.
  */

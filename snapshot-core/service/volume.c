@@ -28,6 +28,7 @@ options_dup (const SnapOpenOptions *options)
 
   copy->secret_file = g_strdup (options->secret_file);
   copy->snapshot_dir = g_strdup (options->snapshot_dir);
+  copy->volume_id = g_strdup (options->volume_id);
   return copy;
 }
 
@@ -36,6 +37,7 @@ options_free (SnapOpenOptions *options)
 {
   g_free ((char *) options->secret_file);
   g_free ((char *) options->snapshot_dir);
+  g_free ((char *) options->volume_id);
   g_free (options);
 }
 

@@ -33,14 +33,15 @@ typedef struct {
   char *reserved_name;
   SnapReserved reserved; /* that directory in the top */
   int top_fd;
-  int fd;                       /* of the file as it is now */
+  int fd; /* of the file as it is now, -1 where only snapshots are left */
   SnapBtrfsSubvolume subvolume; /* as it was when the volume was opened */
 } BtrfsVolume;
 
 /* ---- volume.c ---- */
 
-/* Fill in all but the driver from the location.  UNSUPPORTED for what is not
-   a plain file on btrfs whose subvolume's top can be reached. */
+/* Fill in all but the driver from the location.  There need be no file, but
+   what is there must be one.  UNSUPPORTED for what is not a plain file on
+   btrfs whose subvolume's top can be reached. */
 gboolean btrfs_volume_locate (BtrfsVolume *self, GError **error);
 
 /* ---- snapshot.c ---- */

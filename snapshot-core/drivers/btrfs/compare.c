@@ -333,7 +333,7 @@ btrfs_diff (const SnapDiffRequest *request, SnapDiffInfo *info,
                        .from = { .fd = -1 },
                        .to = { .fd = -1 } };
   g_autoptr (SnapExtents) dirty = NULL;
-  gboolean may_search = snap_btrfs_may_search (job.volume->fd);
+  gboolean may_search = snap_btrfs_may_search (job.volume->top_fd);
 
   if (!job_open (&job, error))
     return FALSE;

@@ -18,6 +18,7 @@
 #include "snapshot-core/drivers/native-name.h"
 #include "snapshot-core/drivers/record.h"
 #include "snapshot-core/os/fd.h"
+#include "snapshot-core/os/file-identity.h"
 
 /* A snapshot writes out what is dirty first. */
 #define EXPECTED_MS 300
@@ -50,6 +51,8 @@ check_storage (const BtrfsVolume *volume, GError **error)
   struct statvfs fs;
   snap_autofd int reserved = -1;
 
+  if (volume->fd < 0)
+    return snap_error_set_errno (error, ENOENT, "%s", volume->parent.location);
   if (volume->subvolume.read_only)
     return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
                            "%s: its subvolume %s is read-only, so that there "
@@ -69,17 +72,23 @@ btrfs_plan (SnapVolume *volume, const char *name, const char *set_id,
             char **record, GError **error)
 {
   const BtrfsVolume *self = (BtrfsVolume *) volume;
+  g_autofree char *identity = NULL;
   BtrfsCut *cut;
 
   if (!check_storage (self, error))
     return NULL;
+  identity = snap_file_identity (self->top_fd, error);
+  if (identity == NULL) {
+    g_prefix_error (error, "%s: ", volume->location);
+    return NULL;
+  }
   cut = g_new0 (BtrfsCut, 1);
   cut->parent.volume = volume;
   cut->parent.expected_ms = EXPECTED_MS;
   cut->native = snap_native_name_format (name, set_id);
-  *record = snap_record_format ((const char *[]){ self->top, cut->native,
-                                                  set_id, self->member,
-                                                  self->reserved_name, NULL });
+  *record = snap_record_format (
+      (const char *[]){ self->top, cut->native, set_id, self->member,
+                        self->reserved_name, identity, NULL });
   return &cut->parent;
 }
 
@@ -254,10 +263,19 @@ btrfs_abort (SnapCut *cut, GError **error)
   return discard (&volume->reserved, self->native, volume->member, error);
 }
 
+/* In older ones the last word, the top's identity, is missing. */
+static char **
+parse_record (const char *record, GError **error)
+{
+  char **words = snap_record_parse (record, 6, NULL);
+
+  return words != NULL ? words : snap_record_parse (record, 5, error);
+}
+
 gboolean
 btrfs_recover (const char *record, SnapRecover action, GError **error)
 {
-  g_auto (GStrv) words = snap_record_parse (record, 5, error);
+  g_auto (GStrv) words = parse_record (record, error);
   g_autofree char *name = NULL;
   g_autofree char *set_id = NULL;
   snap_autofd int top_fd = -1;
@@ -272,11 +290,10 @@ btrfs_recover (const char *record, SnapRecover action, GError **error)
                            words[2]);
   if (action == SNAP_RECOVER_COMMIT)
     return TRUE;
-  top_fd = open (words[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (top_fd < 0)
-    return snap_error_set_errno (error, errno, "%s", words[0]);
-  return discard (&(SnapReserved){ top_fd, words[0], words[4] }, words[1],
-                  words[3], error);
+  top_fd = snap_directory_open_same (words[0], words[5], error);
+  return top_fd >= 0
+         && discard (&(SnapReserved){ top_fd, words[0], words[4] }, words[1],
+                     words[3], error);
 }
 
 /* Under the lock: the snapshot first, then what says that it is ours. */

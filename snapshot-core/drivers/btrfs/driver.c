@@ -12,18 +12,6 @@
 #include "snapshot-core/os/fd.h"
 #include "snapshot-core/os/reflink.h"
 
-/* O_NONBLOCK, so that a FIFO in the place of a file cannot hang us. */
-static int
-btrfs_probe (const char *location)
-{
-  snap_autofd int fd = open (location, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  struct stat st;
-
-  if (fd < 0 || fstat (fd, &st) < 0 || !S_ISREG (st.st_mode))
-    return 0;
-  return snap_fs_kind (fd) == SNAP_FS_BTRFS ? 50 : 0;
-}
-
 /* ---- the volume ---- */
 
 static void
@@ -51,6 +39,33 @@ close_half_open (BtrfsVolume *self)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (BtrfsVolume, close_half_open)
 
+static gboolean
+check_id (const BtrfsVolume *self, const char *id, GError **error)
+{
+  return g_str_equal (self->parent.id, id)
+         || snap_error_set (error, SNAP_ERROR_NOT_FOUND,
+                            "%s: the subvolume that it was in is not there",
+                            self->parent.location);
+}
+
+/* A file that is gone is a volume for as long as there are snapshots of it;
+   they are found by where it was. */
+static gboolean
+check_there (BtrfsVolume *self, GError **error)
+{
+  char *location = self->parent.location;
+  g_autoptr (GPtrArray) points = NULL;
+
+  if (self->fd >= 0)
+    return TRUE;
+  points = btrfs_points (self, error);
+  if (points == NULL)
+    return FALSE;
+  if (points->len == 0)
+    return snap_error_set_errno (error, ENOENT, "%s", location);
+  return TRUE;
+}
+
 static SnapVolume *
 btrfs_open (const char *location, const char *part,
             const SnapOpenOptions *options, GError **error)
@@ -68,9 +83,37 @@ btrfs_open (const char *location, const char *part,
                     location, part);
     return NULL;
   }
-  if (!btrfs_volume_locate (self, error))
+  if (!btrfs_volume_locate (self, error)
+      || !(options->volume_id != NULL
+               ? check_id (self, options->volume_id, error)
+               : check_there (self, error)))
     return NULL;
   return &g_steal_pointer (&self)->parent;
+}
+
+static gboolean
+has_snapshots (const char *location)
+{
+  const SnapOpenOptions options = { .mode = SNAP_OPEN_READ };
+  SnapVolume *volume = btrfs_open (location, NULL, &options, NULL);
+
+  if (volume != NULL)
+    btrfs_close (volume);
+  return volume != NULL;
+}
+
+/* O_NONBLOCK, so that a FIFO in the place of a file cannot hang us. */
+static int
+btrfs_probe (const char *location)
+{
+  snap_autofd int fd = open (location, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  struct stat st;
+
+  if (fd < 0)
+    return errno == ENOENT && has_snapshots (location) ? 50 : 0;
+  if (fstat (fd, &st) < 0 || !S_ISREG (st.st_mode))
+    return 0;
+  return snap_fs_kind (fd) == SNAP_FS_BTRFS ? 50 : 0;
 }
 
 /* ---- points ---- */
@@ -90,6 +133,12 @@ btrfs_special (SnapVolume *volume, SnapPointKind kind, GError **error)
 
   if (kind != SNAP_POINT_LIVE) {
     snap_error_set (error, SNAP_ERROR_NOT_FOUND, "%s: no backing file",
+                    volume->location);
+    return NULL;
+  }
+  if (self->fd < 0) {
+    snap_error_set (error, SNAP_ERROR_NOT_FOUND,
+                    "%s@live: the file is gone, only its snapshots are there",
                     volume->location);
     return NULL;
   }
@@ -126,6 +175,19 @@ btrfs_open_image (SnapVolume *volume, const SnapPoint *point, GError **error)
   return snap_plain_image_take (snap_fd_steal (&side.fd), name, error);
 }
 
+static char *
+btrfs_plain_path (SnapVolume *volume, const SnapPoint *point)
+{
+  const BtrfsVolume *self = (BtrfsVolume *) volume;
+  g_auto (BtrfsSide) side = { .fd = -1 };
+
+  if (point->kind != SNAP_POINT_SNAPSHOT
+      || !btrfs_point_open (self, point, &side, NULL))
+    return NULL;
+  return g_build_filename (self->top, self->reserved_name, point->handle,
+                           self->path, NULL);
+}
+
 const SnapDriver snap_driver_btrfs = {
   SNAP_DRIVER_INIT,
   .name = "btrfs",
@@ -148,4 +210,5 @@ const SnapDriver snap_driver_btrfs = {
   .diff = btrfs_diff,
   .open_image = btrfs_open_image,
   .sweep = btrfs_sweep,
+  .plain_path = btrfs_plain_path,
 };

@@ -5,30 +5,25 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "snapshot-core/os/beneath.h"
+#include "snapshot-core/os/path.h"
 #include "snapshot-core/os/reflink.h"
 
 /* Where the subvolume's top is: up from the file as long as the device, which
    is one for each subvolume, stays the same. */
 static char *
-find_top (const char *path, GError **error)
+find_top (const char *path, dev_t device, GError **error)
 {
   g_autofree char *at = g_path_get_dirname (path);
-  struct stat file;
   struct stat st;
 
-  if (stat (path, &file) < 0) {
-    snap_error_set_errno (error, errno, "%s", path);
-    return NULL;
-  }
   for (;;) {
     char *above;
 
-    if (stat (at, &st) < 0 || st.st_dev != file.st_dev)
+    if (stat (at, &st) < 0 || st.st_dev != device)
       break;
     if (st.st_ino == SNAP_BTRFS_TOP_INODE)
       return g_steal_pointer (&at);
@@ -58,15 +53,34 @@ open_both (BtrfsVolume *self, GError **error)
   if (self->top_fd < 0)
     return snap_error_set_errno (error, errno, "%s", self->top);
   self->fd = snap_open_beneath (self->top_fd, self->path);
-  if (self->fd < 0)
+  if (self->fd < 0 && errno != ENOENT)
     return snap_error_set_errno (error, errno, "%s", self->parent.location);
-  if (snap_fs_kind (self->fd) != SNAP_FS_BTRFS)
+  if (snap_fs_kind (self->top_fd) != SNAP_FS_BTRFS)
     return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
                            "%s: does not lie on btrfs", self->parent.location);
-  if (snap_btrfs_subvolume_read (self->fd, &self->subvolume, error))
+  if (snap_btrfs_subvolume_read (self->top_fd, &self->subvolume, error))
     return TRUE;
   g_prefix_error (error, "%s: ", self->parent.location);
   return FALSE;
+}
+
+/* The device that a plain file lies on; where there is no file, the one that
+   it would lie on. */
+static gboolean
+find_device (const BtrfsVolume *self, const char *path, dev_t *device,
+             GError **error)
+{
+  g_autofree char *directory = g_path_get_dirname (path);
+  struct stat st;
+  gboolean is_there = stat (path, &st) == 0;
+
+  if (is_there && !S_ISREG (st.st_mode))
+    return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                           "%s: not a plain file", self->parent.location);
+  if (!is_there && (errno != ENOENT || stat (directory, &st) < 0))
+    return snap_error_set_errno (error, errno, "%s", self->parent.location);
+  *device = st.st_dev;
+  return TRUE;
 }
 
 /* A symbolic link is followed once, here: the snapshots are of the subvolume
@@ -74,20 +88,28 @@ open_both (BtrfsVolume *self, GError **error)
 static gboolean
 find_file (BtrfsVolume *self, GError **error)
 {
-  g_autofree char *path = realpath (self->parent.location, NULL);
-  struct stat st;
+  g_autofree char *path = snap_path_resolve (self->parent.location);
+  dev_t device = 0;
 
-  if (path == NULL || stat (path, &st) < 0)
+  if (path == NULL)
     return snap_error_set_errno (error, errno, "%s", self->parent.location);
-  if (!S_ISREG (st.st_mode))
-    return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
-                           "%s: not a plain file", self->parent.location);
+  if (!find_device (self, path, &device, error))
+    return FALSE;
   self->parent.label = g_path_get_basename (path);
-  self->top = find_top (path, error);
+  self->top = find_top (path, device, error);
   if (self->top == NULL)
     return FALSE;
   self->path = g_strdup (path_below (path, self->top));
   return TRUE;
+}
+
+/* Nobody else can tell that the location of a file that is gone is a path. */
+static void
+make_absolute (SnapVolume *volume)
+{
+  g_autofree char *location = volume->location;
+
+  volume->location = snap_path_absolute (location);
 }
 
 gboolean
@@ -105,5 +127,7 @@ btrfs_volume_locate (BtrfsVolume *self, GError **error)
                                    .where = self->top,
                                    .name = self->reserved_name };
   self->parent.id = g_strconcat (uuid, "/", escaped, NULL);
+  if (self->fd < 0)
+    make_absolute (&self->parent);
   return TRUE;
 }

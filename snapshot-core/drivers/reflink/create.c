@@ -16,6 +16,7 @@
 #include "snapshot-core/drivers/native-name.h"
 #include "snapshot-core/drivers/record.h"
 #include "snapshot-core/os/fd.h"
+#include "snapshot-core/os/file-identity.h"
 #include "snapshot-core/os/reflink.h"
 
 typedef struct {
@@ -32,6 +33,8 @@ check_storage (const ReflinkVolume *volume, GError **error)
 {
   snap_autofd int shelf = -1;
 
+  if (volume->fd < 0)
+    return snap_error_set_errno (error, ENOENT, "%s", volume->parent.location);
   if (!snap_reflink_check (volume->directory_fd, error)) {
     g_prefix_error (error, "%s: ", volume->parent.location);
     return FALSE;
@@ -45,12 +48,18 @@ reflink_plan (SnapVolume *volume, const char *name, const char *set_id,
               char **record, GError **error)
 {
   const ReflinkVolume *self = (ReflinkVolume *) volume;
+  g_autofree char *identity = NULL;
   ReflinkCut *cut;
   guint expected_ms;
 
   if (!check_storage (self, error)
       || !reflink_check_stall (self, &expected_ms, error))
     return NULL;
+  identity = snap_file_identity (self->directory_fd, error);
+  if (identity == NULL) {
+    g_prefix_error (error, "%s: ", volume->location);
+    return NULL;
+  }
   cut = g_new0 (ReflinkCut, 1);
   cut->parent.volume = volume;
   cut->parent.expected_ms = expected_ms;
@@ -58,7 +67,7 @@ reflink_plan (SnapVolume *volume, const char *name, const char *set_id,
   cut->shelf_fd = cut->fd = -1;
   *record = snap_record_format (
       (const char *[]){ self->directory, volume->label, cut->native, set_id,
-                        self->reserved_name, NULL });
+                        self->reserved_name, identity, NULL });
   return &cut->parent;
 }
 
@@ -185,10 +194,19 @@ reflink_free_cut (SnapCut *cut)
 
 /* ---- recovery and deletion ---- */
 
+/* In older ones the last word, the directory's identity, is missing. */
+static char **
+parse_record (const char *record, GError **error)
+{
+  char **words = snap_record_parse (record, 6, NULL);
+
+  return words != NULL ? words : snap_record_parse (record, 5, error);
+}
+
 gboolean
 reflink_recover (const char *record, SnapRecover action, GError **error)
 {
-  g_auto (GStrv) words = snap_record_parse (record, 5, error);
+  g_auto (GStrv) words = parse_record (record, error);
   g_autofree char *name = NULL;
   g_autofree char *set_id = NULL;
   snap_autofd int directory_fd = -1;
@@ -203,11 +221,10 @@ reflink_recover (const char *record, SnapRecover action, GError **error)
                            words[3]);
   if (action == SNAP_RECOVER_COMMIT)
     return TRUE;
-  directory_fd = open (words[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (directory_fd < 0)
-    return snap_error_set_errno (error, errno, "%s", words[0]);
-  return discard (&(SnapReserved){ directory_fd, words[0], words[4] }, words[1],
-                  words[2], error);
+  directory_fd = snap_directory_open_same (words[0], words[5], error);
+  return directory_fd >= 0
+         && discard (&(SnapReserved){ directory_fd, words[0], words[4] },
+                     words[1], words[2], error);
 }
 
 gboolean

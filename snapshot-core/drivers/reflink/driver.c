@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,129 +12,11 @@
 #include "snapshot-core/drivers/builtin.h"
 #include "snapshot-core/drivers/plain-image.h"
 #include "snapshot-core/os/fd.h"
+#include "snapshot-core/os/file-identity.h"
+#include "snapshot-core/os/path.h"
 #include "snapshot-core/os/reflink.h"
 
-/* O_NONBLOCK, so that a FIFO in the place of a file cannot hang us. */
-static int
-open_file (const char *path, struct stat *st)
-{
-  snap_autofd int fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-  if (fd < 0 || fstat (fd, st) < 0)
-    return -1;
-  if (!S_ISREG (st->st_mode)) {
-    errno = S_ISDIR (st->st_mode) ? EISDIR : EINVAL;
-    return -1;
-  }
-  return snap_fd_steal (&fd);
-}
-
-/* btrfs has something better; here it must be asked for by name. */
-static int
-reflink_probe (const char *location)
-{
-  struct stat st;
-  snap_autofd int fd = open_file (location, &st);
-
-  return fd >= 0 && snap_fs_kind (fd) == SNAP_FS_REFLINK ? 40 : 0;
-}
-
-/* ---- the volume ---- */
-
-static void
-reflink_close (SnapVolume *volume)
-{
-  ReflinkVolume *self = (ReflinkVolume *) volume;
-
-  snap_fd_clear (&self->fd);
-  snap_fd_clear (&self->directory_fd);
-  g_free (self->directory);
-  g_free (self->reserved_name);
-  g_free (self->origin);
-  g_free (volume->location);
-  g_free (volume->part);
-  g_free (volume->id);
-  g_free (volume->label);
-  g_free (self);
-}
-
-static void
-close_half_open (ReflinkVolume *self)
-{
-  reflink_close (&self->parent);
-}
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (ReflinkVolume, close_half_open)
-
-/* A symbolic link is followed once, here: the snapshots lie beside the file
-   itself. */
-static gboolean
-locate (ReflinkVolume *self, GError **error)
-{
-  g_autofree char *path = realpath (self->parent.location, NULL);
-
-  if (path == NULL)
-    return snap_error_set_errno (error, errno, "%s", self->parent.location);
-  self->directory = g_path_get_dirname (path);
-  self->parent.label = g_path_get_basename (path);
-  return TRUE;
-}
-
-static gboolean
-open_both (ReflinkVolume *self, GError **error)
-{
-  struct stat file;
-  struct stat directory;
-
-  self->directory_fd =
-      open (self->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (self->directory_fd >= 0)
-    self->fd = openat (self->directory_fd, self->parent.label,
-                       O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-  if (self->fd < 0 || fstat (self->fd, &file) < 0
-      || fstat (self->directory_fd, &directory) < 0)
-    return snap_error_set_errno (error, errno, "%s", self->parent.location);
-  if (!S_ISREG (file.st_mode) || file.st_dev != directory.st_dev)
-    return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
-                           "%s: not a plain file of the file system that its "
-                           "directory lies on",
-                           self->parent.location);
-  self->origin = reflink_origin (self->fd);
-  self->reserved = (SnapReserved){ .parent_fd = self->directory_fd,
-                                   .where = self->directory,
-                                   .name = self->reserved_name };
-  self->parent.id =
-      g_strdup_printf ("%" G_GINT64_MODIFIER "x:%" G_GINT64_MODIFIER "u/%s",
-                       (guint64) directory.st_dev, (guint64) directory.st_ino,
-                       self->parent.label);
-  return TRUE;
-}
-
-static SnapVolume *
-reflink_open (const char *location, const char *part,
-              const SnapOpenOptions *options, GError **error)
-{
-  g_autoptr (ReflinkVolume) self = g_new0 (ReflinkVolume, 1);
-
-  self->parent.driver = &snap_driver_reflink;
-  self->parent.location = g_strdup (location);
-  self->fd = self->directory_fd = -1;
-  self->reserved_name =
-      g_strdup (options->snapshot_dir != NULL ? options->snapshot_dir
-                                              : SNAP_RESERVED_NAME);
-  self->force = options->force;
-  self->warn = options->warn;
-  self->warn_data = options->warn_data;
-  if (part != NULL) {
-    snap_error_set (error, SNAP_ERROR_USAGE, "%s#%s: a file has no parts",
-                    location, part);
-    return NULL;
-  }
-  if (!locate (self, error) || !open_both (self, error))
-    return NULL;
-  return &g_steal_pointer (&self)->parent;
-}
-
-/* ---- points ---- */
+/* ---- the snapshots ---- */
 
 static gint
 compare_time (gconstpointer a, gconstpointer b)
@@ -174,6 +55,173 @@ reflink_list (SnapVolume *volume, GError **error)
   return g_steal_pointer (&points);
 }
 
+/* ---- the volume ---- */
+
+static void
+reflink_close (SnapVolume *volume)
+{
+  ReflinkVolume *self = (ReflinkVolume *) volume;
+
+  snap_fd_clear (&self->fd);
+  snap_fd_clear (&self->directory_fd);
+  g_free (self->directory);
+  g_free (self->reserved_name);
+  g_free (self->origin);
+  g_free (volume->location);
+  g_free (volume->part);
+  g_free (volume->id);
+  g_free (volume->label);
+  g_free (self);
+}
+
+static void
+close_half_open (ReflinkVolume *self)
+{
+  reflink_close (&self->parent);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (ReflinkVolume, close_half_open)
+
+/* A symbolic link is followed once, here: the snapshots lie beside the file
+   itself. */
+static gboolean
+open_directory (ReflinkVolume *self, GError **error)
+{
+  g_autofree char *path = snap_path_resolve (self->parent.location);
+
+  if (path != NULL) {
+    self->directory = g_path_get_dirname (path);
+    self->parent.label = g_path_get_basename (path);
+    self->directory_fd =
+        open (self->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  }
+  if (self->directory_fd < 0)
+    return snap_error_set_errno (error, errno, "%s", self->parent.location);
+  self->reserved = (SnapReserved){ .parent_fd = self->directory_fd,
+                                   .where = self->directory,
+                                   .name = self->reserved_name };
+  return TRUE;
+}
+
+/* A file that is gone is a volume for as long as there are clones of it; they
+   are found by where it was.  Nobody else can tell that its location is a
+   path. */
+static void
+make_absolute (SnapVolume *volume)
+{
+  g_autofree char *location = volume->location;
+
+  volume->location = snap_path_absolute (location);
+}
+
+static gboolean
+open_file (ReflinkVolume *self, GError **error)
+{
+  struct stat file;
+  struct stat directory;
+
+  /* O_NONBLOCK, so that a FIFO in the place of a file cannot hang us. */
+  self->fd = openat (self->directory_fd, self->parent.label,
+                     O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (self->fd < 0 && errno == ENOENT) {
+    make_absolute (&self->parent);
+    return TRUE;
+  }
+  if (self->fd < 0 || fstat (self->fd, &file) < 0
+      || fstat (self->directory_fd, &directory) < 0)
+    return snap_error_set_errno (error, errno, "%s", self->parent.location);
+  if (!S_ISREG (file.st_mode) || file.st_dev != directory.st_dev)
+    return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                           "%s: not a plain file of the file system that its "
+                           "directory lies on",
+                           self->parent.location);
+  self->origin = reflink_origin (self->fd);
+  return TRUE;
+}
+
+static gboolean
+identify (ReflinkVolume *self, GError **error)
+{
+  g_autofree char *directory = snap_file_identity (self->directory_fd, error);
+
+  if (directory == NULL) {
+    g_prefix_error (error, "%s: ", self->parent.location);
+    return FALSE;
+  }
+  self->parent.id = g_strconcat (directory, "/", self->parent.label, NULL);
+  return TRUE;
+}
+
+static gboolean
+check_id (const ReflinkVolume *self, const char *id, GError **error)
+{
+  return g_str_equal (self->parent.id, id)
+         || snap_error_set (error, SNAP_ERROR_NOT_FOUND,
+                            "%s: the directory that it was in is not there",
+                            self->parent.location);
+}
+
+static gboolean
+check_there (ReflinkVolume *self, GError **error)
+{
+  g_autoptr (GPtrArray) points = NULL;
+
+  if (self->fd >= 0)
+    return TRUE;
+  points = reflink_list (&self->parent, error);
+  if (points == NULL)
+    return FALSE;
+  return points->len > 0
+         || snap_error_set_errno (error, ENOENT, "%s", self->parent.location);
+}
+
+static SnapVolume *
+reflink_open (const char *location, const char *part,
+              const SnapOpenOptions *options, GError **error)
+{
+  g_autoptr (ReflinkVolume) self = g_new0 (ReflinkVolume, 1);
+
+  self->parent.driver = &snap_driver_reflink;
+  self->parent.location = g_strdup (location);
+  self->fd = self->directory_fd = -1;
+  self->reserved_name =
+      g_strdup (options->snapshot_dir != NULL ? options->snapshot_dir
+                                              : SNAP_RESERVED_NAME);
+  self->force = options->force;
+  self->warn = options->warn;
+  self->warn_data = options->warn_data;
+  if (part != NULL) {
+    snap_error_set (error, SNAP_ERROR_USAGE, "%s#%s: a file has no parts",
+                    location, part);
+    return NULL;
+  }
+  if (!open_directory (self, error) || !open_file (self, error)
+      || !identify (self, error)
+      || !(options->volume_id != NULL
+               ? check_id (self, options->volume_id, error)
+               : check_there (self, error)))
+    return NULL;
+  return &g_steal_pointer (&self)->parent;
+}
+
+/* btrfs has something better; here it must be asked for by name. */
+static int
+reflink_probe (const char *location)
+{
+  const SnapOpenOptions options = { .mode = SNAP_OPEN_READ };
+  SnapVolume *volume = reflink_open (location, NULL, &options, NULL);
+  int score = 0;
+
+  if (volume == NULL)
+    return 0;
+  if (snap_fs_kind (((ReflinkVolume *) volume)->directory_fd)
+      == SNAP_FS_REFLINK)
+    score = 40;
+  reflink_close (volume);
+  return score;
+}
+
+/* ---- points ---- */
+
 static SnapPoint *
 reflink_special (SnapVolume *volume, SnapPointKind kind, GError **error)
 {
@@ -183,6 +231,12 @@ reflink_special (SnapVolume *volume, SnapPointKind kind, GError **error)
 
   if (kind != SNAP_POINT_LIVE) {
     snap_error_set (error, SNAP_ERROR_NOT_FOUND, "%s: no backing file",
+                    volume->location);
+    return NULL;
+  }
+  if (self->fd < 0) {
+    snap_error_set (error, SNAP_ERROR_NOT_FOUND,
+                    "%s@live: the file is gone, only its snapshots are there",
                     volume->location);
     return NULL;
   }
@@ -215,6 +269,21 @@ reflink_open_image (SnapVolume *volume, const SnapPoint *point, GError **error)
   return fd >= 0 ? snap_plain_image_take (fd, name, error) : NULL;
 }
 
+static char *
+reflink_plain_path (SnapVolume *volume, const SnapPoint *point)
+{
+  const ReflinkVolume *self = (ReflinkVolume *) volume;
+  snap_autofd int fd = -1;
+
+  if (point->kind != SNAP_POINT_SNAPSHOT)
+    return NULL;
+  fd = reflink_point_open (self, point, NULL);
+  if (fd < 0)
+    return NULL;
+  return g_build_filename (self->directory, self->reserved_name, volume->label,
+                           point->handle, NULL);
+}
+
 const SnapDriver snap_driver_reflink = {
   SNAP_DRIVER_INIT,
   .name = "reflink",
@@ -236,4 +305,5 @@ const SnapDriver snap_driver_reflink = {
   .diff = reflink_diff,
   .open_image = reflink_open_image,
   .sweep = reflink_sweep,
+  .plain_path = reflink_plain_path,
 };

@@ -22,9 +22,9 @@ typedef struct {
   int directory_fd;
   char *reserved_name;
   SnapReserved reserved; /* that directory beside the file */
-  int fd;                /* of the file as it is now */
-  char *origin;          /* which file that is, see reflink_origin() */
-  gboolean force;        /* clone also where it stalls writers for long */
+  int fd;         /* of the file as it is now, -1 where only clones are left */
+  char *origin;   /* which file that is, see reflink_origin(); or NULL */
+  gboolean force; /* clone also where it stalls writers for long */
   SnapWarnFunc warn;
   gpointer warn_data;
 } ReflinkVolume;
