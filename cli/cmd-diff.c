@@ -4,6 +4,7 @@
 #include "cli/command.h"
 
 #include "cli/diff-printer.h"
+#include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/points.h"
 
@@ -193,6 +194,7 @@ static gboolean
 run (Cli *cli, GError **error)
 {
   const CliDiffFormat *format = choose_format (cli, error);
+  g_autoptr (CliInterrupt) interrupt = cli_interrupt_new ();
   g_auto (Sides) sides = { 0 };
   g_autoptr (SnapDiff) diff = NULL;
 
@@ -200,7 +202,10 @@ run (Cli *cli, GError **error)
     return FALSE;
   diff = snap_diff_new (cli->state, sides.from.volume, sides.from.point,
                         sides.to.volume, sides.to.point, error);
-  return diff != NULL && run_diff (cli, diff, &sides, format, error);
+  if (diff == NULL)
+    return FALSE;
+  snap_diff_set_cancellable (diff, cli_interrupt_cancellable (interrupt));
+  return run_diff (cli, diff, &sides, format, error);
 }
 
 const CliCommand cli_command_diff = {

@@ -53,6 +53,8 @@ extern const CliCommand cli_command_delete;
 extern const CliCommand cli_command_diff;
 extern const CliCommand cli_command_drivers;
 extern const CliCommand cli_command_doctor;
+extern const CliCommand cli_command_activate;
+extern const CliCommand cli_command_deactivate;
 
 /* Set USAGE, "VERB: FACT (try 'nbdsnap VERB --help')".  Returns FALSE. */
 gboolean cli_usage (const Cli *cli, GError **error, const char *format, ...)

@@ -2,6 +2,7 @@
 # All but main() is a library, so that unit tests link the pure parts.
 noinst_LTLIBRARIES += libsnap-cli.la
 libsnap_cli_la_SOURCES = \
+	%D%/cmd-activate.c \
 	%D%/cmd-create.c \
 	%D%/cmd-delete.c \
 	%D%/cmd-diff.c \

@@ -17,9 +17,9 @@
 #include "snapshot-core/service/volume.h"
 
 static const CliCommand *const commands[] = {
-  &cli_command_create, &cli_command_list, &cli_command_show,
-  &cli_command_delete, &cli_command_diff, &cli_command_drivers,
-  &cli_command_doctor,
+  &cli_command_create, &cli_command_list,     &cli_command_show,
+  &cli_command_delete, &cli_command_diff,     &cli_command_drivers,
+  &cli_command_doctor, &cli_command_activate, &cli_command_deactivate,
 };
 
 /* ---- the command line ---- */
@@ -78,9 +78,9 @@ describe_verbs (void)
                                 "between them.\n\nVerbs:\n");
 
   for (gsize i = 0; i < G_N_ELEMENTS (commands); i++)
-    g_string_append_printf (text, "  %-9s %s\n", commands[i]->verb,
+    g_string_append_printf (text, "  %-10s %s\n", commands[i]->verb,
                             commands[i]->summary);
-  g_string_append (text, "  help      The same as --help, of a verb if one "
+  g_string_append (text, "  help       The same as --help, of a verb if one "
                          "is named");
   return g_string_free (text, FALSE);
 }

@@ -50,7 +50,7 @@ _nbdsnap() {
     local cur prev words cword split=false
     _init_completion -s -n :@ || return
 
-    local verbs='create list show delete diff drivers doctor help'
+    local verbs='create list show delete diff activate deactivate drivers doctor help'
     local global='--state-dir --secret --snapshot-dir --json --bytes --quiet --progress --help --version'
     local verb='' state=() i
 
@@ -92,7 +92,7 @@ _nbdsnap() {
     case $verb in
         '' | help) mapfile -t COMPREPLY < <(compgen -W "$verbs" -- "$cur") ;;
         create | list) _nbdsnap_volumes "$cur" ;;
-        show | delete | diff)
+        show | delete | diff | activate | deactivate)
             if [[ $cur == *@* ]]; then
                 _nbdsnap_points "$cur" "${state[@]}"
             else

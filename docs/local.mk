@@ -2,8 +2,10 @@
 # Manual pages, made from POD in the build tree.
 SNAP_MAN_PAGES = \
 	%D%/nbdsnap.1 \
+	%D%/nbdsnap-activate.1 \
 	%D%/nbdsnap-btrfs.1 \
 	%D%/nbdsnap-create.1 \
+	%D%/nbdsnap-deactivate.1 \
 	%D%/nbdsnap-delete.1 \
 	%D%/nbdsnap-diff.1 \
 	%D%/nbdsnap-doctor.1 \

@@ -90,6 +90,9 @@ snap_diff_stream_push (const SnapExtent *extent, gpointer stream,
   SnapDiffStream *self = stream;
   guint64 end = extent->offset + extent->length;
 
+  if (g_cancellable_is_cancelled (self->cancellable))
+    return snap_error_set (error, SNAP_ERROR_CANCELLED, "%s: interrupted",
+                           self->source);
   if (!check (self, extent, error))
     return FALSE;
   self->driver_end = end;

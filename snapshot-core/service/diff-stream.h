@@ -17,8 +17,9 @@ typedef struct {
   SnapExtentFunc emit;
   gpointer user_data;
   guint64 from_size, size;
-  const SnapDiffInfo *info; /* the driver's granularity goes there first */
-  const char *source;       /* for messages */
+  const SnapDiffInfo *info;  /* the driver's granularity goes there first */
+  const char *source;        /* for messages */
+  GCancellable *cancellable; /* or NULL */
 
   guint64 driver_end;  /* everything before it the driver has said */
   guint64 covered_end; /* everything before it is passed on or clean */
@@ -31,7 +32,7 @@ typedef struct {
 } SnapDiffStream;
 
 /* A SnapExtentFunc; @stream is the SnapDiffStream.  Errors: FAILED (the driver
-   breaks the contract), and those of the consumer. */
+   breaks the contract), CANCELLED, and those of the consumer. */
 gboolean snap_diff_stream_push (const SnapExtent *extent, gpointer stream,
                                 GError **error);
 

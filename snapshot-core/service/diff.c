@@ -9,6 +9,7 @@ struct _SnapDiff {
   SnapVolume *from_volume, *to_volume;
   SnapPoint *from, *to;
   SnapHold *from_hold, *to_hold;
+  GCancellable *cancellable;
 };
 
 /* Listing is one thread's at a time, but diffs of one volume may run
@@ -117,6 +118,7 @@ snap_diff_free (SnapDiff *self)
 {
   if (self == NULL)
     return;
+  g_clear_object (&self->cancellable);
   snap_hold_release (self->from_hold);
   snap_hold_release (self->to_hold);
   snap_point_free (self->from);
@@ -136,6 +138,12 @@ const SnapPoint *
 snap_diff_to (SnapDiff *self)
 {
   return self->to;
+}
+
+void
+snap_diff_set_cancellable (SnapDiff *self, GCancellable *cancellable)
+{
+  g_set_object (&self->cancellable, cancellable);
 }
 
 /* ---- is it still the same point ---- */
@@ -230,6 +238,7 @@ diff_by_driver (SnapDiff *self, SnapDiffInfo *info, SnapDiffStream *stream,
   SnapDiffRequest request =
       make_request (self->from_volume, self->from, self->to_volume, self->to);
 
+  request.cancellable = self->cancellable;
   return self->to_volume->driver->diff (&request, info, snap_diff_stream_push,
                                         stream, error);
 }
@@ -259,6 +268,7 @@ snap_diff_run (SnapDiff *self, SnapExtentFunc emit, gpointer user_data,
   stream.size = result->size;
   stream.info = &result->info;
   stream.source = self->to_volume->driver->name;
+  stream.cancellable = self->cancellable;
 
   if (run_stream (self, &result->info, &stream, &reason)) {
     result->dirty_bytes = stream.dirty_bytes;

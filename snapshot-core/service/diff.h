@@ -37,6 +37,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapDiff, snap_diff_free)
 const SnapPoint *snap_diff_from (SnapDiff *self);
 const SnapPoint *snap_diff_to (SnapDiff *self);
 
+/* Have a run that is under way end with CANCELLED once @cancellable, which
+   may be NULL, is cancelled.  A reference is taken. */
+void snap_diff_set_cancellable (SnapDiff *self, GCancellable *cancellable);
+
 /*
  * Emit the dirty extents: flags DIRTY and perhaps ZERO, coalesced, inside
  * [0, size).  @result is complete when this returns TRUE; its sizes and

@@ -200,6 +200,14 @@ def test_points_of_unrelated_images_are_not_compared():
 
 # ---- delete ----
 
+def test_a_snapshot_inside_an_image_is_no_file_or_device():
+    create_set()
+    for verb in ("activate", "deactivate"):
+        refused(nbdsnap(verb, MEMBERS[0]), 1, MEMBERS[0], "can be served")
+        refused(nbdsnap(verb, "a.qcow2@live"), 2, "is no snapshot")
+        refused(nbdsnap(verb, *MEMBERS), 2, "one VOLUME@POINT")
+
+
 def test_a_dry_run_deletes_nothing_and_checks_everything():
     made = create_set()
     before = everything()

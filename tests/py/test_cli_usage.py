@@ -15,7 +15,8 @@ import pytest
 from snaplib import tools
 from snaplib.cli import done, nbdsnap, refused
 
-VERBS = ("create", "list", "show", "delete", "diff", "drivers", "doctor")
+VERBS = ("create", "list", "show", "delete", "diff", "activate", "deactivate",
+         "drivers", "doctor")
 
 
 @pytest.fixture(autouse=True)

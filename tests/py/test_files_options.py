@@ -3,6 +3,7 @@
 are kept in, and to clone a file that is in very many pieces all the same."""
 
 import os
+import pathlib
 import re
 
 import pytest
@@ -49,6 +50,19 @@ def names(disk, *options):
 def entries(disk):
     """What lies beside the disk."""
     return sorted(set(os.listdir(disk.folder)) - {disk.path.name})
+
+
+# ---- the path ----
+
+def test_activating_prints_the_path_of_the_file_that_is_there_anyway(disk):
+    truth = disk.path.read_bytes()
+    disk.done("create", "-n", "a", disk.reference())
+    disk.write(0, b"second" * 1000)
+    path = disk.answer("activate", disk.reference("a"))["path"]
+    assert pathlib.Path(path).read_bytes() == truth
+    assert disk.answer("show", disk.reference("a"))["path"] == path
+    disk.done("deactivate", disk.reference("a"))
+    assert pathlib.Path(path).read_bytes() == truth
 
 
 # ---- the directory of another name ----

@@ -156,8 +156,12 @@ ask_driver (History *history, const SnapPoint *from, const SnapPoint *to,
 {
   SnapExtents *extents = snap_extents_new ();
   SnapDiffInfo info = { 0 };
-  SnapDiffRequest request = { history->volume, from,  history->volume, to,
-                              offset,          length };
+  SnapDiffRequest request = { .from_volume = history->volume,
+                              .from = from,
+                              .to_volume = history->volume,
+                              .to = to,
+                              .offset = offset,
+                              .length = length };
   GError *error = NULL;
 
   history->volume->driver->diff (&request, &info, snap_extents_append_func,

@@ -219,6 +219,22 @@ test_the_consumer_may_stop (Fixture *f, gconstpointer data)
 }
 
 static void
+test_a_cancelled_run_ends_without_a_result (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GCancellable) cancellable = g_cancellable_new ();
+  g_autoptr (SnapDiff) diff = start (f, "mon", "tue", NULL);
+  g_autoptr (GError) error = NULL;
+  SnapDiffResult result;
+  guint n = 0;
+
+  snap_diff_set_cancellable (diff, cancellable);
+  g_cancellable_cancel (cancellable);
+  g_assert_false (snap_diff_run (diff, enough, &n, &result, &error));
+  g_assert_cmpuint (n, ==, 0);
+  g_assert_error (error, SNAP_ERROR, SNAP_ERROR_CANCELLED);
+}
+
+static void
 test_refuses_what_has_no_lineage (Fixture *f, gconstpointer data)
 {
   g_autoptr (SnapVolume) other = NULL;
@@ -260,6 +276,8 @@ main (int argc, char **argv)
        test_identities_are_checked_at_the_end);
   ADD ("a-lie-of-the-driver-is-an-error", test_a_lie_of_the_driver_is_an_error);
   ADD ("the-consumer-may-stop", test_the_consumer_may_stop);
+  ADD ("a-cancelled-run-ends-without-a-result",
+       test_a_cancelled_run_ends_without_a_result);
   ADD ("refuses-what-has-no-lineage", test_refuses_what_has_no_lineage);
   return g_test_run ();
 }

@@ -218,4 +218,8 @@ const SnapDriver snap_driver_lvm = {
   .comparable = lvm_comparable,
   .diff = lvm_diff,
   .open_image = lvm_open_image,
+  .plain_path = lvm_plain_path,
+  .activate = lvm_activate_point,
+  .deactivate = lvm_deactivate_point,
+  .tidy = lvm_tidy,
 };

@@ -14,6 +14,7 @@
  *   thin-diff.c diffs and maps of thin volumes
  *   compare.c   finding the two sides of a diff
  *   activation.c  a snapshot's device for as long as somebody reads it
+ *   runtime.c   what running processes tell each other, and leave
  *   image.c     reading
  *
  * LVM is asked anew by every operation: volumes change behind our back.
@@ -68,10 +69,10 @@ const SnapLvmVolume *lvm_pool_of (GPtrArray *report,
    caller frees. */
 char *lvm_pool_dm_name (const SnapLvmVolume *pool);
 
-/* Whether that device is there: LVM calls a pool active only if it was
-   activated by itself. */
-gboolean lvm_pool_is_active (const SnapLvmVolume *pool, gboolean *active,
-                             GError **error);
+/* Whether a volume has its device now.  Of a pool that is its own, for LVM
+   calls a pool active only if it was activated by itself. */
+gboolean lvm_is_active (const SnapLvmVolume *volume, gboolean *active,
+                        GError **error);
 
 /* ---- native.c ---- */
 
@@ -187,12 +188,36 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (LvmMetadata, lvm_metadata_free)
 guint64 lvm_metadata_root (const LvmMetadata *self);
 const char *lvm_metadata_device (const LvmMetadata *self);
 
-/* ---- activation.c ---- */
+/* Of a pool whose lock is held by the caller alone: release what the note
+   says is ours.  BUSY if it cannot be told whose it is. */
+gboolean lvm_metadata_undo (const char *lock_path, int lock_fd, guint *n_undone,
+                            GError **error);
 
-/* Where running processes tell each other what they hold. */
+/* ---- runtime.c ---- */
+
 #define LVM_RUNTIME_DIR "/run/nbdsnap"
 
-gboolean lvm_runtime_directory (GError **error);
+/* What the files there are called, before a UUID. */
+#define LVM_ACTIVE "active-"
+#define LVM_RESERVED "metadata-"
+
+char *lvm_runtime_path (const char *kind, const SnapLvmVolume *volume);
+
+/* Lock a file there, making it; -1 on error.  The first waits until it has
+   the lock alone or, if @shared, at all; the second does not wait: BUSY. */
+int lvm_runtime_lock (const char *path, gboolean shared, gboolean *alone,
+                      GError **error);
+int lvm_runtime_try_lock (const char *path, GError **error);
+
+/* The note in a locked file; the caller frees.  "" if there is none. */
+char *lvm_runtime_note (int fd);
+gboolean lvm_runtime_set_note (int fd, const char *path, const char *note,
+                               GError **error);
+
+/* Undo what processes that are gone have left. */
+gboolean lvm_tidy (guint *n_undone, GError **error);
+
+/* ---- activation.c ---- */
 
 typedef struct _LvmActivation LvmActivation;
 
@@ -201,6 +226,17 @@ typedef struct _LvmActivation LvmActivation;
 LvmActivation *lvm_activate (const SnapLvmVolume *volume, GError **error);
 void lvm_activation_free (LvmActivation *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (LvmActivation, lvm_activation_free)
+
+/* Of a volume whose lock is held by the caller alone: deactivate it if that
+   is left to do. */
+gboolean lvm_activation_undo (const char *lock_path, int lock_fd,
+                              guint *n_undone, GError **error);
+
+char *lvm_plain_path (SnapVolume *volume, const SnapPoint *point);
+char *lvm_activate_point (SnapVolume *volume, const SnapPoint *point,
+                          GError **error);
+gboolean lvm_deactivate_point (SnapVolume *volume, const SnapPoint *point,
+                               GError **error);
 
 /* ---- classic-diff.c ---- */
 

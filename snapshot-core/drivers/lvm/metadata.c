@@ -11,54 +11,45 @@
 
 #include "snapshot-core/drivers/lvm/lvm.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "snapshot-core/os/deadline.h"
 #include "snapshot-core/os/device-mapper.h"
 #include "snapshot-core/os/fd.h"
-#include "snapshot-core/os/lock-file.h"
 
-/* Diffs of one pool take turns. */
-#define LOCK_WAIT_MS 60000
-#define LOCK_LOOK_MS 20
-
-/* In the file before the kernel has said which block it is. */
+/* In the note, before the kernel has said which block it is. */
 #define RESERVING "reserving"
-
-#define MAX_NOTE 32
 
 struct _LvmMetadata {
   char *pool; /* device-mapper name that takes messages */
+  char *lock_path;
   int lock_fd;
   gboolean reserved;
   guint64 root; /* block number of its superblock */
   char *device; /* of the metadata */
 };
 
-/* ---- the note ---- */
+/* ---- the note: "POOL ROOT" ---- */
 
 static gboolean
-write_note (const LvmMetadata *self, const char *note, GError **error)
+write_note (const LvmMetadata *self, const char *root, GError **error)
 {
-  gssize length = strlen (note);
+  g_autofree char *note = g_strdup_printf ("%s %s", self->pool, root);
 
-  if (ftruncate (self->lock_fd, 0) == 0
-      && pwrite (self->lock_fd, note, length, 0) == length)
-    return TRUE;
-  return snap_error_set_errno (error, errno, "%s: note in " LVM_RUNTIME_DIR,
-                               self->pool);
+  return lvm_runtime_set_note (self->lock_fd, self->lock_path, note, error);
 }
 
-static void
-read_note (const LvmMetadata *self, char note[MAX_NOTE])
+/* The root, which may be RESERVING; NULL if nothing is noted of this pool. */
+static char *
+read_note (const LvmMetadata *self)
 {
-  gssize n = pread (self->lock_fd, note, MAX_NOTE - 1, 0);
+  g_autofree char *note = lvm_runtime_note (self->lock_fd);
+  const char *space = strrchr (note, ' ');
 
-  note[MAX (n, 0)] = '\0';
+  if (space == NULL || strncmp (note, self->pool, space - note) != 0
+      || self->pool[space - note] != '\0')
+    return NULL;
+  return g_strdup (space + 1);
 }
 
 /* ---- the pool ---- */
@@ -86,42 +77,52 @@ static gboolean
 release (const LvmMetadata *self, GError **error)
 {
   return snap_dm_message (self->pool, "release_metadata_snap", error)
-         && write_note (self, "", error);
+         && lvm_runtime_set_note (self->lock_fd, self->lock_path, "", error);
+}
+
+static gboolean
+refuse (const LvmMetadata *self, const char *holder, GError **error)
+{
+  return snap_error_set (
+      error, SNAP_ERROR_BUSY,
+      "%s: its metadata snapshot is held by %s; `dmsetup message %s 0 "
+      "release_metadata_snap` lets go of it",
+      self->pool, holder, self->pool);
 }
 
 /* What a killed process of ours has left is released; anything else that is
    held is not touched. */
 static gboolean
-make_room (const LvmMetadata *self, GError **error)
+make_room (const LvmMetadata *self, gboolean *released, GError **error)
 {
-  char note[MAX_NOTE];
+  g_autofree char *note = read_note (self);
   g_autofree char *held = NULL;
   guint64 root;
 
+  *released = FALSE;
   if (!read_held_root (self->pool, &root, error))
     return FALSE;
   if (root == 0)
     return TRUE;
-  read_note (self, note);
   held = g_strdup_printf ("%" G_GUINT64_FORMAT, root);
-  if (g_str_equal (note, held))
+  *released = g_strcmp0 (note, held) == 0;
+  if (*released)
     return release (self, error);
-  return snap_error_set (
-      error, SNAP_ERROR_BUSY,
-      "%s: its metadata snapshot is held by %s; `dmsetup message %s 0 "
-      "release_metadata_snap` lets go of it",
-      self->pool,
-      g_str_equal (note, RESERVING) ? "a killed nbdsnap or somebody else"
-                                    : "somebody else",
-      self->pool);
+  return refuse (self,
+                 g_strcmp0 (note, RESERVING) == 0
+                     ? "a killed nbdsnap or somebody else"
+                     : "somebody else",
+                 error);
 }
 
 static gboolean
 reserve (LvmMetadata *self, GError **error)
 {
-  g_autofree char *note = NULL;
+  g_autofree char *root = NULL;
+  gboolean released;
 
-  if (!make_room (self, error) || !write_note (self, RESERVING, error)
+  if (!make_room (self, &released, error)
+      || !write_note (self, RESERVING, error)
       || !snap_dm_message (self->pool, "reserve_metadata_snap", error))
     return FALSE;
   self->reserved = TRUE;
@@ -132,36 +133,11 @@ reserve (LvmMetadata *self, GError **error)
                            "%s: has no metadata snapshot although it was "
                            "reserved",
                            self->pool);
-  note = g_strdup_printf ("%" G_GUINT64_FORMAT, self->root);
-  return write_note (self, note, error);
+  root = g_strdup_printf ("%" G_GUINT64_FORMAT, self->root);
+  return write_note (self, root, error);
 }
 
 /* ---- taking and letting go ---- */
-
-static gboolean
-take_lock (LvmMetadata *self, const SnapLvmVolume *pool, GError **error)
-{
-  g_autofree char *path =
-      g_strdup_printf (LVM_RUNTIME_DIR "/metadata-%s", pool->uuid);
-  SnapDeadline deadline = snap_deadline_in (LOCK_WAIT_MS);
-
-  if (!lvm_runtime_directory (error))
-    return FALSE;
-  for (;;) {
-    GError *reason = NULL;
-
-    self->lock_fd = snap_lock_file_take (path, SNAP_LOCK_EXCLUSIVE, &reason);
-    if (self->lock_fd >= 0)
-      return TRUE;
-    if (!g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_BUSY)
-        || snap_deadline_left_ms (deadline) == 0) {
-      g_propagate_error (error, reason);
-      return FALSE;
-    }
-    g_error_free (reason);
-    g_usleep (LOCK_LOOK_MS * 1000);
-  }
-}
 
 static gboolean
 find_device (LvmMetadata *self, GPtrArray *report, const SnapLvmVolume *pool,
@@ -180,15 +156,20 @@ find_device (LvmMetadata *self, GPtrArray *report, const SnapLvmVolume *pool,
   return TRUE;
 }
 
+/* Diffs of one pool take turns. */
 LvmMetadata *
 lvm_metadata_take (GPtrArray *report, const SnapLvmVolume *pool, GError **error)
 {
   g_autoptr (LvmMetadata) self = g_new0 (LvmMetadata, 1);
+  gboolean alone;
 
   self->lock_fd = -1;
   self->pool = lvm_pool_dm_name (pool);
-  if (!find_device (self, report, pool, error) || !take_lock (self, pool, error)
-      || !reserve (self, error))
+  self->lock_path = lvm_runtime_path (LVM_RESERVED, pool);
+  if (!find_device (self, report, pool, error))
+    return NULL;
+  self->lock_fd = lvm_runtime_lock (self->lock_path, FALSE, &alone, error);
+  if (self->lock_fd < 0 || !reserve (self, error))
     return NULL;
   return g_steal_pointer (&self);
 }
@@ -198,12 +179,39 @@ lvm_metadata_free (LvmMetadata *self)
 {
   if (self == NULL)
     return;
-  if (self->reserved)
-    release (self, NULL);
+  if (self->reserved && release (self, NULL))
+    unlink (self->lock_path);
   snap_fd_clear (&self->lock_fd);
   g_free (self->device);
+  g_free (self->lock_path);
   g_free (self->pool);
   g_free (self);
+}
+
+/* A pool that is not active holds nothing. */
+gboolean
+lvm_metadata_undo (const char *lock_path, int lock_fd, guint *n_undone,
+                   GError **error)
+{
+  g_autofree char *pool = lvm_runtime_note (lock_fd);
+  char *space = strrchr (pool, ' ');
+  const LvmMetadata left = { .pool = pool,
+                             .lock_path = (char *) lock_path,
+                             .lock_fd = lock_fd };
+  gboolean released;
+  SnapDmInfo info;
+
+  if (space == NULL)
+    return TRUE;
+  *space = '\0';
+  if (!snap_dm_info (pool, &info, error))
+    return FALSE;
+  if (!info.exists)
+    return TRUE;
+  if (!make_room (&left, &released, error))
+    return FALSE;
+  *n_undone += released;
+  return TRUE;
 }
 
 guint64

@@ -70,7 +70,7 @@ lvm_thin_comparable (const SnapDiffRequest *request, GPtrArray *report,
 /* ---- the metadata ---- */
 
 typedef struct {
-  LvmActivation *activation; /* of a pool that was not active */
+  LvmActivation *activation;
   LvmMetadata *metadata;
   SnapReader *reader;
   SnapThinSuperblock super;
@@ -101,24 +101,15 @@ open_reader (const char *device, GError **error)
 }
 
 static gboolean
-wake_pool (Pool *self, const SnapLvmVolume *pool, GError **error)
-{
-  gboolean active;
-
-  if (!lvm_pool_is_active (pool, &active, error))
-    return FALSE;
-  if (!active)
-    self->activation = lvm_activate (pool, error);
-  return active || self->activation != NULL;
-}
-
-static gboolean
 pool_open (Pool *self, GPtrArray *report, const SnapLvmVolume *volume,
            GError **error)
 {
   const SnapLvmVolume *pool = lvm_pool_of (report, volume, error);
 
-  if (pool == NULL || !wake_pool (self, pool, error))
+  if (pool == NULL)
+    return FALSE;
+  self->activation = lvm_activate (pool, error);
+  if (self->activation == NULL)
     return FALSE;
   self->metadata = lvm_metadata_take (report, pool, error);
   if (self->metadata == NULL)

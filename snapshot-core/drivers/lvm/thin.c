@@ -107,7 +107,7 @@ lvm_thin_window (const LvmCut *cut, SnapWindow *window, GError **error)
   pool = lvm_pool_of (report, origin, error);
   if (pool == NULL || !check_placeholder (cut, made, origin, error))
     return FALSE;
-  if (!lvm_pool_is_active (pool, &active, error))
+  if (!lvm_is_active (pool, &active, error))
     return FALSE;
   if (!active)
     return TRUE;

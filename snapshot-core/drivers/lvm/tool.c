@@ -29,6 +29,7 @@ static const struct {
   const char *words; /* in what lvm prints */
   SnapError code;
 } reasons[] = {
+  { "flock failed", SNAP_ERROR_BUSY },
   { "get lock for", SNAP_ERROR_BUSY },
   { "t get lock", SNAP_ERROR_BUSY },
   { " in use", SNAP_ERROR_BUSY },
@@ -154,9 +155,11 @@ lvm_pool_dm_name (const SnapLvmVolume *pool)
 }
 
 gboolean
-lvm_pool_is_active (const SnapLvmVolume *pool, gboolean *active, GError **error)
+lvm_is_active (const SnapLvmVolume *volume, gboolean *active, GError **error)
 {
-  g_autofree char *name = lvm_pool_dm_name (pool);
+  g_autofree char *name = g_strcmp0 (volume->segtype, "thin-pool") == 0
+                              ? lvm_pool_dm_name (volume)
+                              : g_strdup (lvm_dm_name (volume));
   SnapDmInfo info;
 
   if (!snap_dm_info (name, &info, error))
