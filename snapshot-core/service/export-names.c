@@ -33,6 +33,7 @@ snap_export_name_new (SnapExportVolume *volume, SnapExportPoint *from,
 
   self->name = snap_export_volume_name (volume, from, to);
   self->description = snap_export_volume_describe (volume, from, to);
+  self->volume = volume;
   self->from = from;
   self->to = to;
   return self;

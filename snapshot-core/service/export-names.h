@@ -15,7 +15,8 @@
 typedef struct {
   char *name;
   char *description;
-  SnapExportPoint *from; /* borrowed; NULL for a point */
+  SnapExportVolume *volume; /* borrowed, as are the next two */
+  SnapExportPoint *from;    /* NULL for a point */
   SnapExportPoint *to;
 } SnapExportName;
 

@@ -69,12 +69,14 @@ snap_export_point_close (SnapExportPoint *self)
 /* ---- pairs, of points that are held ---- */
 
 SnapExportPair *
-snap_export_pair_new (SnapExportPoint *from, SnapExportPoint *to)
+snap_export_pair_new (SnapExportPoint *from, SnapExportPoint *to,
+                      const gint *cancelled)
 {
   SnapExportPair *self = g_new0 (SnapExportPair, 1);
 
   self->from = from;
   self->to = to;
+  self->cancelled = cancelled;
   g_mutex_init (&self->lock);
   return self;
 }
@@ -88,17 +90,35 @@ snap_export_pair_free (SnapExportPair *self)
   g_free (self);
 }
 
+typedef struct {
+  const SnapExportPair *pair;
+  SnapExtents *dirty;
+} Comparison;
+
+static gboolean
+collect (const SnapExtent *extent, gpointer comparison, GError **error)
+{
+  const Comparison *self = comparison;
+
+  if (g_atomic_int_get (self->pair->cancelled))
+    return snap_error_set (error, SNAP_ERROR_CANCELLED,
+                           "%s: the comparison was called off",
+                           self->pair->to->volume->location);
+  return snap_extents_append_func (extent, self->dirty, error);
+}
+
 static SnapExtents *
 compare (SnapExportPair *self, GError **error)
 {
   g_autoptr (SnapExtents) dirty = snap_extents_new ();
+  Comparison comparison = { self, dirty };
   SnapDiffResult result;
   g_autoptr (SnapDiff) diff =
       snap_diff_new (NULL, self->from->volume, self->from->point,
                      self->to->volume, self->to->point, error);
 
   if (diff == NULL
-      || !snap_diff_run (diff, snap_extents_append_func, dirty, &result, error))
+      || !snap_diff_run (diff, collect, &comparison, &result, error))
     return NULL;
   return g_steal_pointer (&dirty);
 }
@@ -110,8 +130,14 @@ snap_export_pair_dirty (SnapExportPair *self, GError **error)
 
   if (!self->done)
     self->dirty = compare (self, &self->error);
-  self->done = TRUE;
+  g_atomic_int_set (&self->done, TRUE);
   if (self->dirty == NULL && error != NULL)
     *error = g_error_copy (self->error);
   return self->dirty;
+}
+
+gboolean
+snap_export_pair_is_known (SnapExportPair *self)
+{
+  return g_atomic_int_get (&self->done);
 }

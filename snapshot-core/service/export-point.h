@@ -6,7 +6,7 @@
 #ifndef SNAP_SERVICE_EXPORT_POINT_H
 #define SNAP_SERVICE_EXPORT_POINT_H
 
-#include "snapshot-core/service/diff.h"
+#include "snapshot-core/service/export.h"
 
 typedef struct {
   SnapVolume *volume; /* a reference */
@@ -30,21 +30,20 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapExportPoint, snap_export_point_free)
 SnapImage *snap_export_point_open (SnapExportPoint *self, GError **error);
 void snap_export_point_close (SnapExportPoint *self);
 
-typedef struct {
+struct _SnapExportPair {
   SnapExportPoint *from, *to; /* borrowed */
+  const gint *cancelled;      /* of all pairs; atomic */
 
   GMutex lock;
-  gboolean done;      /* the rest is under the lock, final once done */
+  gint done;          /* atomic; the rest is under the lock, final once done */
   SnapExtents *dirty; /* NULL: it failed */
   GError *error;
-} SnapExportPair;
+};
 
+/* A run that finds *cancelled set fails. */
 SnapExportPair *snap_export_pair_new (SnapExportPoint *from,
-                                      SnapExportPoint *to);
+                                      SnapExportPoint *to,
+                                      const gint *cancelled);
 void snap_export_pair_free (SnapExportPair *self);
-
-/* The dirty extents, borrowed; computed by whoever asks first. */
-const SnapExtents *snap_export_pair_dirty (SnapExportPair *self,
-                                           GError **error);
 
 #endif

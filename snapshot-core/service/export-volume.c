@@ -39,19 +39,28 @@ is_same (const SnapPoint *a, const SnapPoint *b)
   return a->kind == b->kind && g_strcmp0 (a->id, b->id) == 0;
 }
 
+static SnapExportPoint *
+find_held (SnapExportVolume *self, const SnapPoint *point)
+{
+  for (guint i = 0; i < self->points->len; i++) {
+    SnapExportPoint *held = g_ptr_array_index (self->points, i);
+
+    if (is_same (held->point, point))
+      return held;
+  }
+  return NULL;
+}
+
 /* Hold @point, or give the hold there is. */
 static SnapExportPoint *
 hold_point (SnapExportVolume *self, SnapState *state, const SnapPoint *point,
             GError **error)
 {
   const char *word = snap_volume_point_word (self->snapshots, point);
-  SnapExportPoint *held;
+  SnapExportPoint *held = find_held (self, point);
 
-  for (guint i = 0; i < self->points->len; i++) {
-    held = g_ptr_array_index (self->points, i);
-    if (is_same (held->point, point))
-      return held;
-  }
+  if (held != NULL)
+    return held;
   held = snap_export_point_new (state, self->volume, point, word, error);
   if (held != NULL)
     g_ptr_array_add (self->points, held);
@@ -100,6 +109,63 @@ snap_export_volume_hold (SnapExportVolume *self, SnapState *state,
       snap_volume_find_point (self->volume, state, word, error);
 
   return point != NULL ? hold_point (self, state, point, error) : NULL;
+}
+
+/* ---- older points ---- */
+
+/* How many of the snapshots are older than @to; nothing is older than what
+   lies below the volume. */
+static guint
+n_older (SnapExportVolume *self, const SnapPoint *to)
+{
+  if (to->kind == SNAP_POINT_BACKING || to->kind == SNAP_POINT_EMPTY)
+    return 0;
+  for (guint i = 0; i < self->snapshots->len; i++)
+    if (is_same (g_ptr_array_index (self->snapshots, i), to))
+      return i;
+  return self->snapshots->len;
+}
+
+static SnapExportPoint *
+find_backing (SnapExportVolume *self)
+{
+  for (guint i = 0; i < self->points->len; i++) {
+    SnapExportPoint *held = g_ptr_array_index (self->points, i);
+
+    if (held->point->kind == SNAP_POINT_BACKING)
+      return held;
+  }
+  return NULL;
+}
+
+void
+snap_export_volume_each_older (SnapExportVolume *self,
+                               const SnapExportPoint *to,
+                               SnapExportPointFunc func, gpointer user_data)
+{
+  SnapExportPoint *backing = find_backing (self);
+
+  for (guint i = n_older (self, to->point); i-- > 0;) {
+    SnapExportPoint *held =
+        find_held (self, g_ptr_array_index (self->snapshots, i));
+
+    if (held != NULL && !func (held, user_data))
+      return;
+  }
+  if (backing != NULL && backing != to)
+    func (backing, user_data);
+}
+
+void
+snap_export_volume_hold_older (SnapExportVolume *self, SnapState *state,
+                               const SnapExportPoint *to)
+{
+  for (guint i = n_older (self, to->point); i-- > 0;) {
+    const SnapPoint *from = g_ptr_array_index (self->snapshots, i);
+
+    if (snap_diff_comparable (self->volume, from, to->point))
+      hold_point (self, state, from, NULL);
+  }
 }
 
 /* ---- names ---- */

@@ -39,6 +39,22 @@ SnapExportPoint *snap_export_volume_hold (SnapExportVolume *self,
 SnapExportPoint *snap_export_volume_lookup (SnapExportVolume *self,
                                             const char *word);
 
+/* Called with a point that is held; FALSE is "enough". */
+typedef gboolean (*SnapExportPointFunc) (SnapExportPoint *point,
+                                         gpointer user_data);
+
+/* The points that are held and older than @to, the nearest first, then the
+   backing file. */
+void snap_export_volume_each_older (SnapExportVolume *self,
+                                    const SnapExportPoint *to,
+                                    SnapExportPointFunc func,
+                                    gpointer user_data);
+
+/* Hold the snapshots that are older than @to and comparable with it, if
+   nobody is deleting them. */
+void snap_export_volume_hold_older (SnapExportVolume *self, SnapState *state,
+                                    const SnapExportPoint *to);
+
 /* "[LABEL@][FROM..]TO"; @from may be NULL.  The caller frees. */
 char *snap_export_volume_name (SnapExportVolume *self,
                                const SnapExportPoint *from,

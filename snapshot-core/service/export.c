@@ -7,25 +7,7 @@
 #include <string.h>
 
 #include "snapshot-core/service/export-names.h"
-
-struct _SnapExports {
-  SnapState *state;    /* borrowed */
-  GPtrArray *volumes;  /* SnapExportVolume, unchanged once resolved */
-  GPtrArray *names;    /* SnapExportName, those that are listed */
-  GHashTable *by_name; /* the same by their names */
-  char *default_name;
-
-  GMutex lock;
-  GHashTable *pairs; /* name → SnapExportPair, grows under the lock */
-};
-
-struct _SnapExport {
-  SnapExports *exports;
-  SnapExportPoint *point; /* open for as long as this is */
-  SnapImage *image;       /* of the point */
-  SnapExportPair *pair;   /* NULL without a range */
-  char *description;
-};
+#include "snapshot-core/service/export-private.h"
 
 /* ---- all exports ---- */
 
@@ -105,20 +87,6 @@ snap_exports_default (SnapExports *self)
 
 /* ---- opening one ---- */
 
-/* The pair of a name, made at its first use and then kept. */
-static SnapExportPair *
-pair_of (SnapExports *self, const SnapExportName *name)
-{
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
-  SnapExportPair *pair = g_hash_table_lookup (self->pairs, name->name);
-
-  if (pair == NULL) {
-    pair = snap_export_pair_new (name->from, name->to);
-    g_hash_table_insert (self->pairs, g_strdup (name->name), pair);
-  }
-  return pair;
-}
-
 static SnapExport *
 open_named (SnapExports *exports, const SnapExportName *name, GError **error)
 {
@@ -129,9 +97,13 @@ open_named (SnapExports *exports, const SnapExportName *name, GError **error)
     return NULL;
   self = g_new0 (SnapExport, 1);
   self->exports = exports;
+  self->volume = name->volume;
   self->point = name->to;
   self->image = image;
-  self->pair = name->from != NULL ? pair_of (exports, name) : NULL;
+  if (name->from != NULL)
+    self->pair =
+        snap_exports_pair_of (exports, name->volume, name->from, name->to);
+  self->name = g_strdup (name->name);
   self->description = g_strdup (name->description);
   return self;
 }
@@ -162,8 +134,15 @@ snap_export_close (SnapExport *self)
   if (self == NULL)
     return;
   snap_export_point_close (self->point);
+  g_free (self->name);
   g_free (self->description);
   g_free (self);
+}
+
+const char *
+snap_export_name (SnapExport *self)
+{
+  return self->name;
 }
 
 const char *
@@ -229,15 +208,24 @@ snap_export_read (SnapExport *self, guint64 offset, void *buffer, gsize length,
   return TRUE;
 }
 
+gboolean
+snap_export_file_range (SnapExport *self, guint64 offset, guint64 length,
+                        SnapFileRange *range)
+{
+  guint64 inside = length_inside (self, offset, length);
+
+  return inside > 0 && snap_image_has_file_range (self->image)
+         && self->image->ops->file_range (self->image, offset, inside, range)
+         && range->length > 0 && range->length <= inside;
+}
+
 void
 snap_export_prefetch (SnapExport *self, guint64 offset, guint64 length)
 {
   guint64 left = length_inside (self, offset, length);
   SnapFileRange range;
 
-  while (left > 0 && snap_image_has_file_range (self->image)
-         && self->image->ops->file_range (self->image, offset, left, &range)
-         && range.length > 0 && range.length <= left) {
+  while (snap_export_file_range (self, offset, left, &range)) {
     (void) posix_fadvise (range.fd, range.fd_offset, range.length,
                           POSIX_FADV_WILLNEED);
     offset += range.length;

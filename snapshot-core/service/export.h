@@ -60,6 +60,7 @@ SnapExport *snap_export_open (SnapExports *exports, const char *name,
 void snap_export_close (SnapExport *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapExport, snap_export_close)
 
+const char *snap_export_name (SnapExport *self); /* never "" */
 const char *snap_export_description (SnapExport *self);
 guint64 snap_export_size (SnapExport *self);       /* padded, bytes */
 guint64 snap_export_image_size (SnapExport *self); /* the snapshot's own */
@@ -68,6 +69,11 @@ gboolean snap_export_is_range (SnapExport *self);
 /* Read [offset, offset + length), inside the padded size. */
 gboolean snap_export_read (SnapExport *self, guint64 offset, void *buffer,
                            gsize length, GError **error);
+
+/* Where the bytes from @offset on lie plainly in a file; FALSE if they do not,
+   or lie in the padding.  Nobody rewrites them while the export is open. */
+gboolean snap_export_file_range (SnapExport *self, guint64 offset,
+                                 guint64 length, SnapFileRange *range);
 
 /* Start reading a range into the page cache; never fails. */
 void snap_export_prefetch (SnapExport *self, guint64 offset, guint64 length);
@@ -85,5 +91,41 @@ gboolean snap_export_allocation (SnapExport *self, guint64 offset,
  * as the export is open.  A failure is kept and returned to every caller.
  */
 const SnapExtents *snap_export_dirty (SnapExport *self, GError **error);
+
+/* ---- several bases of one export ---- */
+
+/* Two points, compared once, whoever asks.  Borrowed from the exports. */
+typedef struct _SnapExportPair SnapExportPair;
+
+/*
+ * Also hold the older snapshots that exports of a single point can be compared
+ * with.  For a server that offers them; call it once, before clients come.
+ */
+void snap_exports_hold_bases (SnapExports *self);
+
+/* Make comparisons that run, and those to come, fail with CANCELLED. */
+void snap_exports_cancel (SnapExports *self);
+
+/* Called with each base that an export lists, written as in export names. */
+typedef gboolean (*SnapExportBaseFunc) (const char *base, gpointer user_data);
+
+/* The base of a range, or the older points that are held and comparable, the
+   nearest first. */
+void snap_export_list_bases (SnapExport *self, SnapExportBaseFunc func,
+                             gpointer user_data);
+
+/*
+ * Find the pair of a base and the export.  Of a range that is its own base
+ * only; else any point that is held.  Errors: NOT_FOUND, NOT_COMPARABLE.
+ */
+SnapExportPair *snap_export_find_pair (SnapExport *self, const char *base,
+                                       GError **error);
+
+/* As snap_export_dirty(). */
+const SnapExtents *snap_export_pair_dirty (SnapExportPair *self,
+                                           GError **error);
+
+/* Whether the comparison was made, so that asking takes no time. */
+gboolean snap_export_pair_is_known (SnapExportPair *self);
 
 #endif

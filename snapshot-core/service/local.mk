@@ -6,6 +6,7 @@ libsnap_service_la_SOURCES = \
 	%D%/cuts.c %D%/cuts.h \
 	%D%/diff-stream.c %D%/diff-stream.h \
 	%D%/diff.c %D%/diff.h \
+	%D%/export-bases.c %D%/export-private.h \
 	%D%/export-names.c %D%/export-names.h \
 	%D%/export-point.c %D%/export-point.h \
 	%D%/export-volume.c %D%/export-volume.h \
