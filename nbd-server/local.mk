@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+noinst_LTLIBRARIES += libsnap-nbd-server.la
+libsnap_nbd_server_la_SOURCES = \
+	%D%/connection.c %D%/connection.h \
+	%D%/context.c %D%/context.h \
+	%D%/failure.c %D%/failure.h \
+	%D%/handshake-contexts.c %D%/handshake-private.h \
+	%D%/handshake.c %D%/handshake.h \
+	%D%/input.c %D%/input.h \
+	%D%/listener.c %D%/listener.h \
+	%D%/offer.c %D%/offer.h \
+	%D%/protocol-handshake.c %D%/protocol.h \
+	%D%/protocol-reply.c \
+	%D%/protocol-request.c \
+	%D%/read.c \
+	%D%/runs.c %D%/runs.h \
+	%D%/server.c %D%/server.h \
+	%D%/session.c %D%/session.h \
+	%D%/status.c \
+	%D%/stream.c %D%/stream.h \
+	%D%/workers.c %D%/workers.h
+libsnap_nbd_server_la_LIBADD = $(GLIB_LIBS)

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "nbd-server/session.h"
+
+#include "nbd-server/failure.h"
+
+/* What one request brings into the page cache at most, bytes; a client may say
+   much more. */
+#define MAX_PREFETCH (64 * 1024 * 1024)
+
+static void
+add_source (SnapNbdSession *self, guint32 id, const SnapNbdContext *context)
+{
+  SnapNbdSource source = { .id = id, .kind = context->kind };
+
+  if (context->base != NULL)
+    source.pair = snap_export_find_pair (self->export, context->base, NULL);
+  g_array_append_val (self->sources, source);
+}
+
+void
+snap_nbd_session_init (SnapNbdSession *self, SnapNbdStream *stream,
+                       const SnapNbdServerOptions *options, gint64 *bytes_sent,
+                       SnapNbdAgreement agreement)
+{
+  *self = (SnapNbdSession){
+    .stream = stream,
+    .options = options,
+    .bytes_sent = bytes_sent,
+    .style = agreement.style,
+    .export = agreement.export,
+    .size = agreement.size,
+    .sources = g_array_new (FALSE, FALSE, sizeof (SnapNbdSource)),
+  };
+  for (guint i = 0; i < agreement.contexts->len; i++)
+    add_source (self, i + 1,
+                &g_array_index (agreement.contexts, SnapNbdContext, i));
+  g_array_unref (agreement.contexts);
+  g_mutex_init (&self->output);
+  g_mutex_init (&self->status);
+}
+
+void
+snap_nbd_session_clear (SnapNbdSession *self)
+{
+  g_array_unref (self->sources);
+  snap_export_close (self->export);
+  g_mutex_clear (&self->output);
+  g_mutex_clear (&self->status);
+}
+
+/* ---- messages ---- */
+
+gboolean
+snap_nbd_session_is_broken (SnapNbdSession *self)
+{
+  return g_atomic_int_get (&self->broken);
+}
+
+gboolean
+snap_nbd_session_break (SnapNbdSession *self, GError *error)
+{
+  if (g_atomic_int_compare_and_exchange (&self->broken, FALSE, TRUE))
+    snap_nbd_socket_break (self->stream->fd);
+  g_clear_error (&error);
+  return FALSE;
+}
+
+gboolean
+snap_nbd_session_send_parts (SnapNbdSession *self, struct iovec *parts,
+                             int n_parts)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->output);
+  GError *error = NULL;
+
+  if (snap_nbd_session_is_broken (self))
+    return FALSE;
+  return self->stream->ops->write (self->stream, parts, n_parts, FALSE, &error)
+         || snap_nbd_session_break (self, error);
+}
+
+gboolean
+snap_nbd_session_send (SnapNbdSession *self, const void *data, gsize length)
+{
+  struct iovec part = { (void *) data, length };
+
+  return snap_nbd_session_send_parts (self, &part, 1);
+}
+
+gboolean
+snap_nbd_session_done (SnapNbdSession *self, const SnapNbdReplyTo *to)
+{
+  guint8 message[SNAP_NBD_MAX_HEADER];
+
+  return snap_nbd_session_send (self, message, snap_nbd_put_done (message, to));
+}
+
+gboolean
+snap_nbd_session_refuse (SnapNbdSession *self, const SnapNbdReplyTo *to,
+                         SnapNbdError error, const char *text)
+{
+  guint8 message[SNAP_NBD_MAX_ERROR];
+
+  return snap_nbd_session_send (self, message,
+                                snap_nbd_put_error (message, to, error, text));
+}
+
+gboolean
+snap_nbd_session_fail (SnapNbdSession *self, const SnapNbdReplyTo *to,
+                       const GError *error)
+{
+  if (self->options->log != NULL)
+    self->options->log (error->message, self->options->log_data);
+  return snap_nbd_session_refuse (self, to, snap_nbd_failure_code (error),
+                                  snap_nbd_failure_text (error));
+}
+
+/* ---- requests ---- */
+
+static void
+serve_cache (SnapNbdSession *self, const SnapNbdJob *job)
+{
+  snap_export_prefetch (self->export, job->offset,
+                        MIN (job->length, MAX_PREFETCH));
+  snap_nbd_session_done (self, &job->to);
+}
+
+void
+snap_nbd_session_serve (SnapNbdSession *self, const SnapNbdJob *job)
+{
+  if (snap_nbd_session_is_broken (self))
+    return;
+  switch (job->type) {
+  case SNAP_NBD_CMD_READ:
+    snap_nbd_session_read (self, job);
+    return;
+  case SNAP_NBD_CMD_BLOCK_STATUS:
+    snap_nbd_session_status (self, job);
+    return;
+  default:
+    serve_cache (self, job);
+    return;
+  }
+}
+
+static gboolean
+diffs_are_known (const SnapNbdSession *self)
+{
+  for (guint i = 0; i < self->sources->len; i++) {
+    SnapExportPair *pair = g_array_index (self->sources, SnapNbdSource, i).pair;
+
+    if (pair != NULL && !snap_export_pair_is_known (pair))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+gboolean
+snap_nbd_session_is_quick (SnapNbdSession *self, const SnapNbdJob *job)
+{
+  SnapFileRange range;
+
+  switch (job->type) {
+  case SNAP_NBD_CMD_READ:
+    return self->stream->ops->send_file != NULL
+           && snap_export_file_range (self->export, job->offset, job->length,
+                                      &range);
+  case SNAP_NBD_CMD_BLOCK_STATUS:
+    return diffs_are_known (self);
+  default:
+    return TRUE;
+  }
+}

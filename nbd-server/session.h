@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A connection that is past its handshake: what was agreed on, and replies
+ * that several threads send in turns.
+ */
+#ifndef NBD_SERVER_SESSION_H
+#define NBD_SERVER_SESSION_H
+
+#include "nbd-server/handshake.h"
+#include "nbd-server/server.h"
+#include "nbd-server/stream.h"
+#include "snapshot-core/service/export.h"
+
+/* A context as it is answered. */
+typedef struct {
+  guint32 id;
+  SnapNbdContextKind kind;
+  SnapExportPair *pair; /* NULL for allocation */
+} SnapNbdSource;
+
+typedef struct {
+  SnapNbdStream *stream; /* borrowed */
+  const SnapNbdServerOptions *options;
+  SnapNbdStyle style;
+  SnapExport *export;
+  guint64 size;
+  GArray *sources; /* SnapNbdSource */
+
+  GMutex output;      /* held while a message is written */
+  GMutex status;      /* one answer at a time is put together */
+  gint broken;        /* atomic: no message can be written any more */
+  gint64 *bytes_sent; /* atomic, the server's: of data */
+} SnapNbdSession;
+
+/* Take over what was agreed on. */
+void snap_nbd_session_init (SnapNbdSession *self, SnapNbdStream *stream,
+                            const SnapNbdServerOptions *options,
+                            gint64 *bytes_sent, SnapNbdAgreement agreement);
+void snap_nbd_session_clear (SnapNbdSession *self);
+
+/* One request to be served. */
+typedef struct {
+  SnapNbdReplyTo to;
+  guint16 type;
+  guint16 flags;
+  guint64 offset, length;
+  guint64 wanted; /* of a status request: bit i, context i + 1 */
+} SnapNbdJob;
+
+/* Serve it, whatever it is: all but the end of the connection. */
+void snap_nbd_session_serve (SnapNbdSession *self, const SnapNbdJob *job);
+
+/* Whether it will neither compute nor wait for more than a disk. */
+gboolean snap_nbd_session_is_quick (SnapNbdSession *self,
+                                    const SnapNbdJob *job);
+
+/* ---- messages, each whole; FALSE when the connection is broken ---- */
+
+gboolean snap_nbd_session_send (SnapNbdSession *self, const void *data,
+                                gsize length);
+gboolean snap_nbd_session_send_parts (SnapNbdSession *self, struct iovec *parts,
+                                      int n_parts);
+gboolean snap_nbd_session_done (SnapNbdSession *self, const SnapNbdReplyTo *to);
+gboolean snap_nbd_session_refuse (SnapNbdSession *self,
+                                  const SnapNbdReplyTo *to, SnapNbdError error,
+                                  const char *text);
+
+/* Tell the client that it failed, and the server's log why. */
+gboolean snap_nbd_session_fail (SnapNbdSession *self, const SnapNbdReplyTo *to,
+                                const GError *error);
+
+/* Whether no client is there any more to answer to. */
+gboolean snap_nbd_session_is_broken (SnapNbdSession *self);
+
+/* Note that a write failed: everything that waits fails.  Returns FALSE. */
+gboolean snap_nbd_session_break (SnapNbdSession *self, GError *error);
+
+/* ---- the commands ---- */
+
+void snap_nbd_session_read (SnapNbdSession *self, const SnapNbdJob *job);
+void snap_nbd_session_status (SnapNbdSession *self, const SnapNbdJob *job);
+
+#endif
