@@ -50,6 +50,7 @@ extern const CliCommand cli_command_create;
 extern const CliCommand cli_command_list;
 extern const CliCommand cli_command_show;
 extern const CliCommand cli_command_delete;
+extern const CliCommand cli_command_serve;
 extern const CliCommand cli_command_diff;
 extern const CliCommand cli_command_drivers;
 extern const CliCommand cli_command_doctor;

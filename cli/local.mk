@@ -9,6 +9,7 @@ libsnap_cli_la_SOURCES = \
 	%D%/cmd-doctor.c \
 	%D%/cmd-drivers.c \
 	%D%/cmd-list.c \
+	%D%/cmd-serve.c \
 	%D%/cmd-show.c \
 	%D%/command.c %D%/command.h \
 	%D%/diff-json.c \
@@ -28,7 +29,8 @@ libsnap_cli_la_SOURCES = \
 
 bin_PROGRAMS += nbdsnap
 nbdsnap_SOURCES = %D%/main.c
-nbdsnap_LDADD = libsnap-cli.la $(SNAP_CORE_LIBS) $(JSON_GLIB_LIBS) $(GLIB_LIBS)
+nbdsnap_LDADD = libsnap-cli.la libsnap-nbd-server.la $(SNAP_CORE_LIBS) \
+	$(JSON_GLIB_LIBS) $(GLIB_LIBS)
 
 # bash finds a completion by the name of its command.
 bashcompletion_DATA = %D%/completion/nbdsnap

@@ -20,6 +20,7 @@ static const CliCommand *const commands[] = {
   &cli_command_create, &cli_command_list,     &cli_command_show,
   &cli_command_delete, &cli_command_diff,     &cli_command_drivers,
   &cli_command_doctor, &cli_command_activate, &cli_command_deactivate,
+  &cli_command_serve,
 };
 
 /* ---- the command line ---- */

@@ -50,7 +50,7 @@ _nbdsnap() {
     local cur prev words cword split=false
     _init_completion -s -n :@ || return
 
-    local verbs='create list show delete diff activate deactivate drivers doctor help'
+    local verbs='create list show delete diff serve activate deactivate drivers doctor help'
     local global='--state-dir --secret --snapshot-dir --json --bytes --quiet --progress --help --version'
     local verb='' state=() i
 
@@ -68,10 +68,12 @@ _nbdsnap() {
 
     case $prev in
         --state-dir) _filedir -d; return ;;
-        --secret) _filedir; return ;;
+        --secret | --socket) _filedir; return ;;
+        -U) [[ $verb == serve ]] && _filedir && return ;;
         --format) mapfile -t COMPREPLY < <(compgen -W 'text json qemu-map map totals' -- "$cur"); return ;;
         --quiesce) mapfile -t COMPREPLY < <(compgen -W 'none' -- "$cur"); return ;;
-        --name | --forget | --snapshot-dir) return ;;
+        --name | --forget | --snapshot-dir | --listen | --port) return ;;
+        -l | -p) [[ $verb == serve ]] && return ;;
         -n) [[ $verb == create ]] && return ;;
         -f) [[ $verb == diff ]] && mapfile -t COMPREPLY < <(compgen -W 'text json qemu-map map totals' -- "$cur") && return ;;
     esac
@@ -84,6 +86,7 @@ _nbdsnap() {
             delete) own='--dry-run' ;;
             doctor) own='--dry-run --forget' ;;
             diff) own='--format' ;;
+            serve) own='--listen --socket --port' ;;
         esac
         mapfile -t COMPREPLY < <(compgen -W "$own $global" -- "$cur")
         return
@@ -92,7 +95,7 @@ _nbdsnap() {
     case $verb in
         '' | help) mapfile -t COMPREPLY < <(compgen -W "$verbs" -- "$cur") ;;
         create | list) _nbdsnap_volumes "$cur" ;;
-        show | delete | diff | activate | deactivate)
+        show | delete | diff | serve | activate | deactivate)
             if [[ $cur == *@* ]]; then
                 _nbdsnap_points "$cur" "${state[@]}"
             else

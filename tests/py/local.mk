@@ -15,6 +15,7 @@ SNAP_PY_QUICK = \
 	%D%/test_plugin_faults.py \
 	%D%/test_plugin_status.py \
 	%D%/test_recovery.py \
+	%D%/test_serve.py \
 	%D%/test_thin_meta.py \
 	%D%/test_trust.py
 SNAP_PY_FULL = \
@@ -50,6 +51,7 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/oracle.py \
 	%D%/snaplib/pages.py \
 	%D%/snaplib/qcow2_history.py \
+	%D%/snaplib/serve.py \
 	%D%/snaplib/serving.py \
 	%D%/snaplib/tools.py
 

@@ -16,7 +16,7 @@ from snaplib import tools
 from snaplib.cli import done, nbdsnap, refused
 
 VERBS = ("create", "list", "show", "delete", "diff", "activate", "deactivate",
-         "drivers", "doctor")
+         "serve", "drivers", "doctor")
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +51,9 @@ def run(*words, **options):
     ["show", "disk.qcow2@live", "disk.qcow2@empty"],
     ["delete"], ["delete", "--dry-run"], ["delete", "disk.qcow2"],
     ["delete", "disk.qcow2@live"], ["delete", "disk.qcow2@empty..live"],
+    ["serve"], ["serve", "disk.qcow2"], ["serve", "--socket=s"],
+    ["serve", "--port=65536", "disk.qcow2"], ["serve", "--listen=s", "disk.qcow2@live"],
+    ["serve", "--listen=tcp:localhost", "disk.qcow2@live"],
     ["diff"], ["diff", "disk.qcow2"], ["diff", "disk.qcow2@live"],
     ["diff", "disk.qcow2@a..b..c"], ["diff", "disk.qcow2@..live"],
     ["diff", "disk.qcow2@empty.."], ["diff", "disk.qcow2@empty", "disk.qcow2"],
