@@ -3,12 +3,14 @@
 
 #include "cli/command.h"
 
-#include <poll.h>
 #include <string.h>
+#include <sys/resource.h>
 
+#include "cli/announce.h"
 #include "cli/interrupt.h"
-#include "cli/json.h"
 #include "cli/output.h"
+#include "cli/parent.h"
+#include "cli/service-manager.h"
 #include "nbd-server/server.h"
 #include "snapshot-core/base/error.h"
 #include "snapshot-core/service/reference.h"
@@ -16,9 +18,17 @@
 /* How long a client may take for the replies to what it asked for. */
 #define GRACE_MS 10000
 
+/* The most that options may say. */
+#define MAX_CONNECTIONS 65536
+#define MAX_TIMEOUT_S (24 * 60 * 60)
+
 static char **listen_addresses;
 static char *socket_path;
 static int port = -1;
+static int max_connections;
+static int timeout_s;
+static gboolean with_parent;
+static CliServiceManager manager;
 
 static const GOptionEntry options[] = {
   { "listen", 'l', 0, G_OPTION_ARG_FILENAME_ARRAY, &listen_addresses,
@@ -27,6 +37,13 @@ static const GOptionEntry options[] = {
     "The same as --listen=unix:PATH", "PATH" },
   { "port", 'p', 0, G_OPTION_ARG_INT, &port,
     "The same as --listen=tcp:localhost:PORT", "PORT" },
+  { "max-connections", 0, 0, G_OPTION_ARG_INT, &max_connections,
+    "Turn away more clients than that at a time (default: 1024)", "N" },
+  { "timeout", 0, 0, G_OPTION_ARG_INT, &timeout_s,
+    "Send away clients that neither ask nor take anything for that long",
+    "SECONDS" },
+  { "exit-with-parent", 0, 0, G_OPTION_ARG_NONE, &with_parent,
+    "End when the process that started this one ends", NULL },
   G_OPTION_ENTRY_NULL,
 };
 
@@ -117,54 +134,13 @@ listen_everywhere (SnapNbdServer *server, GError **error)
        address++)
     if (!snap_nbd_server_listen (server, *address, error))
       return FALSE;
+  for (guint i = 0; i < manager.n_sockets; i++)
+    if (!snap_nbd_server_adopt (server, manager.first + i, error))
+      return FALSE;
   return (socket_path == NULL || listen_to_socket (server, error))
          && (port < 0 || listen_to_port (server, error));
 }
 
-/* ---- what to print ---- */
-
-typedef struct {
-  SnapNbdServer *server;
-  JsonBuilder *json; /* or NULL */
-  gboolean ranges;   /* also "BASE..SNAP" */
-  GError *error;
-} Announcement;
-
-static gboolean
-print_uris (Announcement *self, const char *name)
-{
-  for (guint i = 0; i < snap_nbd_server_n_listeners (self->server); i++) {
-    g_autofree char *uri = snap_nbd_server_uri (self->server, i, name);
-
-    if (self->json != NULL)
-      cli_json_add_element (self->json, uri);
-    else if (!cli_print_line (&self->error, uri))
-      return FALSE;
-  }
-  return TRUE;
-}
-
-static gboolean
-announce_export (const char *name, const char *description,
-                 gpointer announcement)
-{
-  Announcement *self = announcement;
-
-  if (strstr (name, "..") != NULL && !self->ranges)
-    return TRUE;
-  if (self->json == NULL)
-    return print_uris (self, name);
-  json_builder_begin_object (self->json);
-  cli_json_add_text (self->json, "name", name);
-  cli_json_add_text (self->json, "description", description);
-  cli_json_begin_array (self->json, "uris");
-  print_uris (self, name);
-  json_builder_end_array (self->json);
-  json_builder_end_object (self->json);
-  return TRUE;
-}
-
-/* Whole volumes have too many ranges to print. */
 static gboolean
 has_volume (const Cli *cli)
 {
@@ -178,51 +154,77 @@ has_volume (const Cli *cli)
   return FALSE;
 }
 
-static gboolean
-announce (const Cli *cli, SnapNbdServer *server, SnapExports *exports,
-          GError **error)
-{
-  g_autoptr (JsonBuilder) json =
-      cli->options.json ? cli_json_begin (cli->verb) : NULL;
-  Announcement announcement = { server, json, !has_volume (cli), NULL };
-
-  if (json != NULL)
-    cli_json_begin_array (json, "exports");
-  snap_exports_list (exports, announce_export, &announcement);
-  if (announcement.error != NULL) {
-    g_propagate_error (error, announcement.error);
-    return FALSE;
-  }
-  if (json != NULL)
-    json_builder_end_array (json);
-  return (json == NULL || cli_json_print (json, error))
-         && cli_output_flush (error);
-}
-
 /* ---- serving ---- */
 
+/* Every client takes a descriptor; the usual limit is below ours. */
 static void
-wait_for_signal (CliInterrupt *interrupt)
+allow_descriptors (void)
 {
-  GPollFD wait;
+  struct rlimit limit;
 
-  if (g_cancellable_make_pollfd (cli_interrupt_cancellable (interrupt), &wait))
-    while (g_poll (&wait, 1, -1) < 0)
-      continue;
-  g_cancellable_release_fd (cli_interrupt_cancellable (interrupt));
+  if (getrlimit (RLIMIT_NOFILE, &limit) < 0)
+    return;
+  limit.rlim_cur = limit.rlim_max;
+  (void) setrlimit (RLIMIT_NOFILE, &limit);
+}
+
+/* A signal, or the end of the parent if that is watched. */
+static void
+wait_for_end (CliInterrupt *interrupt, int parent)
+{
+  GCancellable *signalled = cli_interrupt_cancellable (interrupt);
+  GPollFD ends[] = { { -1, G_IO_IN, 0 }, { parent, G_IO_IN, 0 } };
+
+  if (!g_cancellable_make_pollfd (signalled, &ends[0]))
+    return;
+  while (g_poll (ends, G_N_ELEMENTS (ends), -1) < 0)
+    continue;
+  g_cancellable_release_fd (signalled);
 }
 
 static gboolean
-serve (Cli *cli, SnapNbdServer *server, SnapExports *exports, GError **error)
+serve_until_end (Cli *cli, SnapNbdServer *server, SnapExports *exports,
+                 CliInterrupt *interrupt, int parent, GError **error)
 {
-  g_autoptr (CliInterrupt) interrupt = cli_interrupt_new ();
-
   snap_nbd_server_start (server);
-  if (!announce (cli, server, exports, error))
+  if (!cli_announce (cli,
+                     has_volume (cli) ? CLI_ANNOUNCE_POINTS : CLI_ANNOUNCE_ALL,
+                     server, exports, error))
     return FALSE;
-  wait_for_signal (interrupt);
+  cli_service_manager_tell (&manager, "READY=1");
+  wait_for_end (interrupt, parent);
+  cli_service_manager_tell (&manager, "STOPPING=1");
   snap_nbd_server_stop (server, GRACE_MS);
   return TRUE;
+}
+
+static gboolean
+serve (Cli *cli, SnapExports *exports, GError **error)
+{
+  const SnapNbdServerOptions how = {
+    .max_connections = max_connections,
+    .handshake_timeout_ms = timeout_s * 1000,
+    .idle_timeout_ms = timeout_s * 1000,
+    .log = cli->options.quiet ? NULL : warn,
+  };
+  g_autoptr (CliInterrupt) interrupt = cli_interrupt_new ();
+  g_autoptr (SnapNbdServer) server = NULL;
+  int parent = -1;
+
+  if (with_parent && (parent = cli_parent_open (error)) < 0)
+    return FALSE;
+  server = snap_nbd_server_new (exports, &how, error);
+  return server != NULL && listen_everywhere (server, error)
+         && serve_until_end (cli, server, exports, interrupt, parent, error);
+}
+
+static gboolean
+check_number (const Cli *cli, const char *option, int value, int max,
+              GError **error)
+{
+  return (value >= 0 && value <= max)
+         || cli_usage (cli, error, "--%s=%d: not from 0 to %d", option, value,
+                       max);
 }
 
 static gboolean
@@ -233,8 +235,13 @@ check_arguments (const Cli *cli, GError **error)
                       "nothing to serve; name a volume, a snapshot "
                       "or a range");
   if (port < -1 || port > G_MAXUINT16)
-    return cli_usage (cli, error, "%d: no port", port);
-  if (listen_addresses == NULL && socket_path == NULL && port < 0)
+    return cli_usage (cli, error, "--port=%d: no port", port);
+  if (!check_number (cli, "max-connections", max_connections, MAX_CONNECTIONS,
+                     error)
+      || !check_number (cli, "timeout", timeout_s, MAX_TIMEOUT_S, error))
+    return FALSE;
+  if (listen_addresses == NULL && socket_path == NULL && port < 0
+      && manager.n_sockets == 0)
     return cli_usage (cli, error,
                       "nowhere to listen; --socket=PATH is "
                       "usual");
@@ -244,20 +251,17 @@ check_arguments (const Cli *cli, GError **error)
 static gboolean
 run (Cli *cli, GError **error)
 {
-  const SnapNbdServerOptions how = {
-    .log = cli->options.quiet ? NULL : warn,
-  };
   g_autoptr (SnapExports) exports = NULL;
-  g_autoptr (SnapNbdServer) server = NULL;
+  gboolean done;
 
-  if (!check_arguments (cli, error))
+  if (!cli_service_manager_init (&manager, error)
+      || !check_arguments (cli, error))
     return FALSE;
+  allow_descriptors ();
   exports = resolve (cli, error);
-  if (exports == NULL)
-    return FALSE;
-  server = snap_nbd_server_new (exports, &how, error);
-  return server != NULL && listen_everywhere (server, error)
-         && serve (cli, server, exports, error);
+  done = exports != NULL && serve (cli, exports, error);
+  cli_service_manager_clear (&manager);
+  return done;
 }
 
 const CliCommand cli_command_serve = {

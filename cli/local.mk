@@ -2,6 +2,7 @@
 # All but main() is a library, so that unit tests link the pure parts.
 noinst_LTLIBRARIES += libsnap-cli.la
 libsnap_cli_la_SOURCES = \
+	%D%/announce.c %D%/announce.h \
 	%D%/cmd-activate.c \
 	%D%/cmd-create.c \
 	%D%/cmd-delete.c \
@@ -20,8 +21,10 @@ libsnap_cli_la_SOURCES = \
 	%D%/json.c %D%/json.h \
 	%D%/leftovers.c %D%/leftovers.h \
 	%D%/output.c %D%/output.h \
+	%D%/parent.c %D%/parent.h \
 	%D%/points.c %D%/points.h \
 	%D%/progress.c %D%/progress.h \
+	%D%/service-manager.c %D%/service-manager.h \
 	%D%/strip.c %D%/strip.h \
 	%D%/table.c %D%/table.h \
 	%D%/terminal.c %D%/terminal.h \

@@ -72,7 +72,7 @@ _nbdsnap() {
         -U) [[ $verb == serve ]] && _filedir && return ;;
         --format) mapfile -t COMPREPLY < <(compgen -W 'text json qemu-map map totals' -- "$cur"); return ;;
         --quiesce) mapfile -t COMPREPLY < <(compgen -W 'none' -- "$cur"); return ;;
-        --name | --forget | --snapshot-dir | --listen | --port) return ;;
+        --name | --forget | --snapshot-dir | --listen | --port | --max-connections | --timeout) return ;;
         -l | -p) [[ $verb == serve ]] && return ;;
         -n) [[ $verb == create ]] && return ;;
         -f) [[ $verb == diff ]] && mapfile -t COMPREPLY < <(compgen -W 'text json qemu-map map totals' -- "$cur") && return ;;
@@ -86,7 +86,7 @@ _nbdsnap() {
             delete) own='--dry-run' ;;
             doctor) own='--dry-run --forget' ;;
             diff) own='--format' ;;
-            serve) own='--listen --socket --port' ;;
+            serve) own='--listen --socket --port --max-connections --timeout --exit-with-parent' ;;
         esac
         mapfile -t COMPREPLY < <(compgen -W "$own $global" -- "$cur")
         return
