@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Fuzz targets.  Each fuzz-NAME has seeds in seeds/NAME, which `make check`
 # replays; with --enable-fuzzing (and CC=clang) `make fuzz` runs libFuzzer.
-SNAP_FUZZ_TARGETS = %D%/fuzz-btrfs %D%/fuzz-cow %D%/fuzz-qcow2 %D%/fuzz-thin
+SNAP_FUZZ_TARGETS = %D%/fuzz-btrfs %D%/fuzz-cow %D%/fuzz-nbd-handshake \
+	%D%/fuzz-nbd-requests %D%/fuzz-qcow2 %D%/fuzz-thin
 SNAP_FUZZ_MAX_LEN = 131072
-EXTRA_DIST += %D%/make-btrfs-seeds %D%/make-seeds %D%/seeds
+EXTRA_DIST += %D%/make-btrfs-seeds %D%/make-nbd-seeds %D%/make-seeds %D%/seeds
 
 %C%_fuzz_btrfs_SOURCES = %D%/fuzz-btrfs.c %D%/fuzz-target.h
 %C%_fuzz_btrfs_LDADD = libsnap-format.la libsnap-base.la $(GLIB_LIBS)
 %C%_fuzz_cow_SOURCES = %D%/fuzz-cow.c %D%/fuzz-target.h
 %C%_fuzz_cow_LDADD = libsnap-format.la libsnap-base.la $(GLIB_LIBS)
+%C%_fuzz_nbd_handshake_SOURCES = %D%/fuzz-nbd-handshake.c %D%/fuzz-target.h \
+	tests/unit/nbd-offer.c tests/unit/nbd-offer.h
+%C%_fuzz_nbd_handshake_LDADD = libsnap-nbd-server.la libsnap-base.la \
+	$(GLIB_LIBS)
+%C%_fuzz_nbd_requests_SOURCES = %D%/fuzz-nbd-requests.c %D%/fuzz-target.h
+%C%_fuzz_nbd_requests_LDADD = libsnap-nbd-server.la libsnap-base.la \
+	$(GLIB_LIBS)
 %C%_fuzz_qcow2_SOURCES = %D%/fuzz-qcow2.c %D%/fuzz-target.h
 %C%_fuzz_qcow2_LDADD = libsnap-format.la libsnap-base.la $(GLIB_LIBS)
 %C%_fuzz_thin_SOURCES = %D%/fuzz-thin.c %D%/fuzz-target.h
@@ -22,6 +30,8 @@ EXTRA_PROGRAMS += $(SNAP_FUZZ_TARGETS)
 SNAP_FUZZ_TESTS =
 %C%_fuzz_btrfs_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 %C%_fuzz_cow_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+%C%_fuzz_nbd_handshake_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+%C%_fuzz_nbd_requests_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 %C%_fuzz_qcow2_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 %C%_fuzz_thin_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 
@@ -42,6 +52,8 @@ SNAP_FUZZ_TESTS = $(SNAP_FUZZ_TARGETS)
 TESTS += $(SNAP_FUZZ_TESTS)
 %C%_fuzz_btrfs_SOURCES += %D%/replay-main.c
 %C%_fuzz_cow_SOURCES += %D%/replay-main.c
+%C%_fuzz_nbd_handshake_SOURCES += %D%/replay-main.c
+%C%_fuzz_nbd_requests_SOURCES += %D%/replay-main.c
 %C%_fuzz_qcow2_SOURCES += %D%/replay-main.c
 %C%_fuzz_thin_SOURCES += %D%/replay-main.c
 

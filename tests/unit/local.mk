@@ -55,6 +55,19 @@ SNAP_UNIT_TESTS += %D%/test-parallel
 %C%_test_parallel_SOURCES = %D%/test-parallel.c
 %C%_test_parallel_LDADD = libsnap-base.la $(GLIB_LIBS)
 
+SNAP_UNIT_TESTS += %D%/test-nbd-handshake
+%C%_test_nbd_handshake_SOURCES = %D%/test-nbd-handshake.c \
+	%D%/nbd-offer.c %D%/nbd-offer.h
+%C%_test_nbd_handshake_LDADD = libsnap-nbd-server.la $(SNAP_UNIT_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-nbd-protocol
+%C%_test_nbd_protocol_SOURCES = %D%/test-nbd-protocol.c
+%C%_test_nbd_protocol_LDADD = libsnap-nbd-server.la $(SNAP_UNIT_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-nbd-runs
+%C%_test_nbd_runs_SOURCES = %D%/test-nbd-runs.c
+%C%_test_nbd_runs_LDADD = libsnap-nbd-server.la $(SNAP_UNIT_LIBS)
+
 SNAP_UNIT_TESTS += %D%/test-nbd-source
 %C%_test_nbd_source_SOURCES = %D%/test-nbd-source.c
 %C%_test_nbd_source_LDADD = libsnap-os.la libsnap-base.la $(GLIB_LIBS)
