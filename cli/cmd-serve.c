@@ -28,6 +28,7 @@ static int port = -1;
 static int max_connections;
 static int timeout_s;
 static gboolean with_parent;
+static gboolean keep_cache;
 static CliServiceManager manager;
 
 static const GOptionEntry options[] = {
@@ -44,6 +45,8 @@ static const GOptionEntry options[] = {
     "SECONDS" },
   { "exit-with-parent", 0, 0, G_OPTION_ARG_NONE, &with_parent,
     "End when the process that started this one ends", NULL },
+  { "keep-cache", 0, 0, G_OPTION_ARG_NONE, &keep_cache,
+    "Leave in the page cache what was not there before", NULL },
   G_OPTION_ENTRY_NULL,
 };
 
@@ -205,6 +208,7 @@ serve (Cli *cli, SnapExports *exports, GError **error)
     .max_connections = max_connections,
     .handshake_timeout_ms = timeout_s * 1000,
     .idle_timeout_ms = timeout_s * 1000,
+    .keep_pages = keep_cache,
     .log = cli->options.quiet ? NULL : warn,
   };
   g_autoptr (CliInterrupt) interrupt = cli_interrupt_new ();

@@ -270,6 +270,34 @@ fill (SnapNbdConnection *self)
   }
 }
 
+/* What has come is all read at once, not one request after the other. */
+static void
+prefetch (SnapNbdConnection *self, const SnapNbdRequests *requests)
+{
+  SnapBytes view = snap_nbd_input_view (&self->input);
+  SnapNbdRequests ahead = *requests;
+  guint64 left = SNAP_NBD_MAX_PREFETCH;
+  SnapNbdRequest request;
+  const char *why;
+
+  while (snap_nbd_requests_take (&ahead, &view, &request) == SNAP_NBD_TAKEN)
+    if (request.type == SNAP_NBD_CMD_READ
+        && snap_nbd_request_check (&request, self->session.style,
+                                   self->session.size, &why)
+               == SNAP_NBD_OK)
+      left -= snap_nbd_session_read_ahead (&self->session, request.offset,
+                                           request.length, left);
+}
+
+static gboolean
+fill_and_prefetch (SnapNbdConnection *self, const SnapNbdRequests *requests)
+{
+  if (!fill (self))
+    return FALSE;
+  prefetch (self, requests);
+  return TRUE;
+}
+
 static void
 take_requests (SnapNbdConnection *self)
 {
@@ -282,7 +310,8 @@ take_requests (SnapNbdConnection *self)
 
     snap_nbd_input_took (&self->input, &view);
     if (taken == SNAP_NBD_TAKE_BROKEN
-        || (taken == SNAP_NBD_TAKE_MORE && !fill (self)))
+        || (taken == SNAP_NBD_TAKE_MORE
+            && !fill_and_prefetch (self, &requests)))
       return;
     if (taken == SNAP_NBD_TAKEN) {
       if (request.type == SNAP_NBD_CMD_DISC)

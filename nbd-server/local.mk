@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 noinst_LTLIBRARIES += libsnap-nbd-server.la
 libsnap_nbd_server_la_SOURCES = \
+	%D%/ahead.c %D%/ahead.h \
 	%D%/connection.c %D%/connection.h \
 	%D%/context.c %D%/context.h \
 	%D%/failure.c %D%/failure.h \
@@ -14,6 +15,7 @@ libsnap_nbd_server_la_SOURCES = \
 	%D%/protocol-request.c \
 	%D%/read.c \
 	%D%/runs.c %D%/runs.h \
+	%D%/sent.c %D%/sent.h \
 	%D%/server.c %D%/server.h \
 	%D%/session.c %D%/session.h \
 	%D%/status.c \

@@ -133,6 +133,10 @@ typedef enum {
 /* The most data in one message, either way: what every client can take. */
 #define SNAP_NBD_MAX_PAYLOAD (32 * 1024 * 1024)
 
+/* What a client brings into the page cache at a time, bytes: by a request, or
+   by all those that were read at once. */
+#define SNAP_NBD_MAX_PREFETCH (64 * 1024 * 1024)
+
 /* Descriptors in one chunk.  Some clients refuse 2^20, which the protocol
    allows. */
 #define SNAP_NBD_MAX_EXTENTS (1024 * 1024 - 1)

@@ -102,8 +102,14 @@ write_range (SnapNbdSession *session, const void *header, gsize header_length,
   if (header_length > 0
       && !session->stream->ops->write (session->stream, &part, 1, TRUE, error))
     return FALSE;
-  return session->stream->ops->send_file (
-      session->stream, range->fd, range->fd_offset, range->length, error);
+  if (!session->options->keep_pages)
+    snap_export_note (session->export, range);
+  if (!session->stream->ops->send_file (session->stream, range->fd,
+                                        range->fd_offset, range->length, error))
+    return FALSE;
+  if (!session->options->keep_pages)
+    snap_nbd_sent_add (&session->sent, range);
+  return TRUE;
 }
 
 /* ---- chunks ---- */

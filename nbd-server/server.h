@@ -19,6 +19,8 @@ typedef struct {
   guint handshake_timeout_ms; /* 0: SNAP_NBD_DEFAULT_HANDSHAKE_MS */
   guint idle_timeout_ms;      /* of a client that neither asks nor takes; 0:
                                  none */
+  gboolean keep_pages;        /* in the page cache: what was not there before
+                                 is otherwise dropped */
   SnapNbdLogFunc log;         /* or NULL */
   gpointer log_data;
 } SnapNbdServerOptions;

@@ -5,10 +5,6 @@
 
 #include "nbd-server/failure.h"
 
-/* What one request brings into the page cache at most, bytes; a client may say
-   much more. */
-#define MAX_PREFETCH (64 * 1024 * 1024)
-
 static void
 add_source (SnapNbdSession *self, guint32 id, const SnapNbdContext *context)
 {
@@ -37,14 +33,27 @@ snap_nbd_session_init (SnapNbdSession *self, SnapNbdStream *stream,
     add_source (self, i + 1,
                 &g_array_index (agreement.contexts, SnapNbdContext, i));
   g_array_unref (agreement.contexts);
+  snap_nbd_sent_init (&self->sent, self->export);
   g_mutex_init (&self->output);
   g_mutex_init (&self->status);
+}
+
+/* What was read ahead in vain, too. */
+static void
+drop_pages (SnapNbdSession *self)
+{
+  SnapNbdAheadRange rest = snap_nbd_ahead_rest (&self->ahead);
+
+  snap_nbd_sent_clear (&self->sent);
+  if (!self->options->keep_pages)
+    snap_export_drop_range (self->export, rest.offset, rest.length);
 }
 
 void
 snap_nbd_session_clear (SnapNbdSession *self)
 {
   g_array_unref (self->sources);
+  drop_pages (self);
   snap_export_close (self->export);
   g_mutex_clear (&self->output);
   g_mutex_clear (&self->status);
@@ -119,10 +128,30 @@ snap_nbd_session_fail (SnapNbdSession *self, const SnapNbdReplyTo *to,
 /* ---- requests ---- */
 
 static void
+prefetch (SnapNbdSession *self, guint64 offset, guint64 length)
+{
+  snap_export_prefetch (self->export, offset, length,
+                        self->options->keep_pages ? SNAP_EXPORT_PAGES_TO_KEEP
+                                                  : SNAP_EXPORT_PAGES_TO_DROP);
+}
+
+guint64
+snap_nbd_session_read_ahead (SnapNbdSession *self, guint64 offset,
+                             guint64 length, guint64 limit)
+{
+  SnapNbdAheadRange range =
+      snap_nbd_ahead_take (&self->ahead, offset, length, self->size);
+  guint64 n = MIN (range.length, limit);
+
+  if (n > 0)
+    prefetch (self, range.offset, n);
+  return n;
+}
+
+static void
 serve_cache (SnapNbdSession *self, const SnapNbdJob *job)
 {
-  snap_export_prefetch (self->export, job->offset,
-                        MIN (job->length, MAX_PREFETCH));
+  prefetch (self, job->offset, MIN (job->length, SNAP_NBD_MAX_PREFETCH));
   snap_nbd_session_done (self, &job->to);
 }
 

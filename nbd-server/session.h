@@ -6,7 +6,9 @@
 #ifndef NBD_SERVER_SESSION_H
 #define NBD_SERVER_SESSION_H
 
+#include "nbd-server/ahead.h"
 #include "nbd-server/handshake.h"
+#include "nbd-server/sent.h"
 #include "nbd-server/server.h"
 #include "nbd-server/stream.h"
 #include "snapshot-core/service/export.h"
@@ -26,6 +28,8 @@ typedef struct {
   guint64 size;
   GArray *sources; /* SnapNbdSource */
 
+  SnapNbdAhead ahead; /* of the thread that reads requests */
+  SnapNbdSent sent;   /* under `output` */
   GMutex output;      /* held while a message is written */
   GMutex status;      /* one answer at a time is put together */
   gint broken;        /* atomic: no message can be written any more */
@@ -49,6 +53,12 @@ typedef struct {
 
 /* Serve it, whatever it is: all but the end of the connection. */
 void snap_nbd_session_serve (SnapNbdSession *self, const SnapNbdJob *job);
+
+/* Begin to read what a request inside the export will need, and what will
+   come after it.  Returns how many bytes, of at most @limit.  Only for the
+   thread that reads requests. */
+guint64 snap_nbd_session_read_ahead (SnapNbdSession *self, guint64 offset,
+                                     guint64 length, guint64 limit);
 
 /* Whether it will neither compute nor wait for more than a disk. */
 gboolean snap_nbd_session_is_quick (SnapNbdSession *self,

@@ -244,7 +244,7 @@ plugin_answer_extents (void *handle, uint32_t count, uint64_t offset,
 static int
 plugin_cache (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
-  snap_export_prefetch (handle, offset, count);
+  snap_export_prefetch (handle, offset, count, SNAP_EXPORT_PAGES_TO_KEEP);
   return 0;
 }
 

@@ -21,13 +21,21 @@ snap_export_point_new (SnapState *state, SnapVolume *volume,
   return self;
 }
 
+static void
+close_image (SnapExportPoint *self)
+{
+  g_clear_pointer (&self->pages, snap_page_cache_free);
+  self->image->ops->close (self->image);
+  self->image = NULL;
+}
+
 void
 snap_export_point_free (SnapExportPoint *self)
 {
   if (self == NULL)
     return;
   if (self->image != NULL)
-    self->image->ops->close (self->image);
+    close_image (self);
   snap_hold_release (self->hold);
   snap_point_free (self->point);
   g_free (self->word);
@@ -62,8 +70,7 @@ snap_export_point_close (SnapExportPoint *self)
 
   if (--self->n_users > 0)
     return;
-  self->image->ops->close (self->image);
-  self->image = NULL;
+  close_image (self);
 }
 
 /* ---- pairs, of points that are held ---- */

@@ -6,6 +6,7 @@
 #ifndef SNAP_SERVICE_EXPORT_POINT_H
 #define SNAP_SERVICE_EXPORT_POINT_H
 
+#include "snapshot-core/os/page-cache.h"
 #include "snapshot-core/service/export.h"
 
 typedef struct {
@@ -17,6 +18,10 @@ typedef struct {
   GMutex lock;
   guint n_users;    /* under the lock */
   SnapImage *image; /* under the lock; while there are users */
+
+  SnapPageCache *pages; /* of a file below the image, or NULL */
+  int pages_fd;         /* that file, the image's, and how long it was */
+  guint64 pages_size;
 } SnapExportPoint;
 
 /* Copy and hold a point.  Errors: BUSY, IO. */

@@ -3,7 +3,6 @@
 
 #include "snapshot-core/service/export.h"
 
-#include <fcntl.h>
 #include <string.h>
 
 #include "snapshot-core/service/export-names.h"
@@ -217,20 +216,6 @@ snap_export_file_range (SnapExport *self, guint64 offset, guint64 length,
   return inside > 0 && snap_image_has_file_range (self->image)
          && self->image->ops->file_range (self->image, offset, inside, range)
          && range->length > 0 && range->length <= inside;
-}
-
-void
-snap_export_prefetch (SnapExport *self, guint64 offset, guint64 length)
-{
-  guint64 left = length_inside (self, offset, length);
-  SnapFileRange range;
-
-  while (snap_export_file_range (self, offset, left, &range)) {
-    (void) posix_fadvise (range.fd, range.fd_offset, range.length,
-                          POSIX_FADV_WILLNEED);
-    offset += range.length;
-    left -= range.length;
-  }
 }
 
 /* ---- allocation ---- */

@@ -75,8 +75,25 @@ gboolean snap_export_read (SnapExport *self, guint64 offset, void *buffer,
 gboolean snap_export_file_range (SnapExport *self, guint64 offset,
                                  guint64 length, SnapFileRange *range);
 
+typedef enum {
+  SNAP_EXPORT_PAGES_TO_KEEP,
+  SNAP_EXPORT_PAGES_TO_DROP, /* remember which were there before */
+} SnapExportPages;
+
 /* Start reading a range into the page cache; never fails. */
-void snap_export_prefetch (SnapExport *self, guint64 offset, guint64 length);
+void snap_export_prefetch (SnapExport *self, guint64 offset, guint64 length,
+                           SnapExportPages pages);
+
+/* Remember what of a file range is in the page cache before anything of it is
+   used, unless a prefetch did. */
+void snap_export_note (SnapExport *self, const SnapFileRange *range);
+
+/* Drop the rest of it, and of what lies close to it, once that was used: what
+   a socket still refers to stays. */
+void snap_export_drop (SnapExport *self, const SnapFileRange *range);
+
+/* The same of what was prefetched at [offset, offset + length). */
+void snap_export_drop_range (SnapExport *self, guint64 offset, guint64 length);
 
 /*
  * Emit true allocation (flags 0, HOLE, ZERO) of a range, gapless.

@@ -8,6 +8,7 @@ libsnap_service_la_SOURCES = \
 	%D%/diff.c %D%/diff.h \
 	%D%/export-bases.c %D%/export-private.h \
 	%D%/export-names.c %D%/export-names.h \
+	%D%/export-pages.c \
 	%D%/export-point.c %D%/export-point.h \
 	%D%/export-volume.c %D%/export-volume.h \
 	%D%/export.c %D%/export.h \

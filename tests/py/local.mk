@@ -16,6 +16,7 @@ SNAP_PY_QUICK = \
 	%D%/test_plugin_status.py \
 	%D%/test_recovery.py \
 	%D%/test_serve.py \
+	%D%/test_serve_cache.py \
 	%D%/test_serve_process.py \
 	%D%/test_thin_meta.py \
 	%D%/test_trust.py

@@ -279,8 +279,7 @@ def test_whoever_never_asks_pays_nothing_and_whoever_asks_again_pays_once(disk, 
         alone = reads(lambda: look(ALLOCATION))
         first = reads(lambda: look(dirty("old")))
         again = reads(lambda: look(clean("old")))
-        child = int(trace.read_text().split()[0])
-        os.kill(child, signal.SIGTERM)
+        os.kill(server.program(), signal.SIGTERM)
         assert server.process.wait(nbd.DEADLINE) == 0
         server.process.stdout.close()
     assert first > again >= 0 and first > alone, (alone, first, again)

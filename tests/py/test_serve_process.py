@@ -15,12 +15,11 @@ import pytest
 
 from snaplib import nbd, tools
 from snaplib.disk import CLUSTER, Disk
-from snaplib.serve import Serving
+from snaplib.serve import GREETING, OPTION, Peer, Serving
 from snaplib.serve import refused as refused_by_server
 
 MIB = 1 << 20
-GO, OPTION, REQUEST = 7, b"IHAVEOPT", 0x25609513
-READ, BIG, MANY = 0, 256 * 1024, 160
+BIG, MANY = 256 * 1024, 160
 
 # Becomes the program in its arguments, with LISTEN_PID being its own.
 ACTIVATE = """
@@ -49,53 +48,6 @@ def disk(tmp_path_factory):
     return disk
 
 
-class Peer:
-    """A plain socket that speaks as little of the protocol as it must."""
-
-    def __init__(self, server):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(nbd.DEADLINE)
-        self.socket.connect(str(server.socket))
-
-    def take(self, length):
-        data = b""
-        while len(data) < length:
-            more = self.socket.recv(length - len(data))
-            if not more:
-                raise EOFError(len(data))
-            data += more
-        return data
-
-    def ended(self):
-        try:
-            return self.socket.recv(1) == b""
-        except ConnectionResetError:
-            return True
-
-    def go(self):
-        """Begin with simple replies."""
-        self.take(18)
-        self.socket.sendall(struct.pack(">I", 3) + OPTION
-                            + struct.pack(">IIIH", GO, 6, 0, 0))
-        while True:
-            _magic, _option, kind, length = struct.unpack(">QIII", self.take(20))
-            self.take(length)
-            if kind == 1:
-                return self
-            assert kind == 3
-
-    def request(self, cookie, offset, length):
-        return struct.pack(">IHHQQI", REQUEST, 0, READ, cookie, offset, length)
-
-    def ask(self, cookie, offset, length):
-        self.socket.sendall(self.request(cookie, offset, length))
-
-    def reply(self, length):
-        magic, error, cookie = struct.unpack(">IIQ", self.take(16))
-        assert magic == 0x67446698
-        return cookie, error, b"" if error else self.take(length)
-
-
 def eventually(condition):
     end = time.monotonic() + nbd.DEADLINE
     while not condition():
@@ -118,7 +70,7 @@ def test_what_was_asked_before_the_signal_is_answered(disk, number):
     for cookie in range(1, MANY):
         at = cookie % 4 * BIG
         assert peer.reply(BIG) == (cookie, 0, disk.truth["new"][at:at + BIG])
-    assert peer.ended() and idle.ended() and half.take(18) and half.ended()
+    assert peer.ended() and idle.ended() and half.take(GREETING) and half.ended()
     assert server.process.wait(nbd.DEADLINE) == 0
     server.process.stdout.close()
 
@@ -171,7 +123,7 @@ def test_clients_beyond_the_limit_are_turned_away_and_room_is_used_again(disk):
 def test_peers_that_do_nothing_are_sent_away_and_only_they(disk):
     with Serving("--timeout=1", f"{disk.path}@new") as server:
         mute, idle, busy = Peer(server), Peer(server).go(), Peer(server).go()
-        mute.take(18)
+        mute.take(GREETING)
         begin = time.monotonic()
         while time.monotonic() < begin + 2.5:
             busy.ask(1, 0, 512)
@@ -184,7 +136,7 @@ def test_a_handshake_that_trickles_in_does_not_last(disk):
     """Each byte comes in time; all of them would not."""
     with Serving("--timeout=1", f"{disk.path}@new") as server:
         slow = Peer(server)
-        slow.take(18)
+        slow.take(GREETING)
         sent = 0
         with pytest.raises(OSError):
             for byte in (struct.pack(">I", 3) + OPTION

@@ -55,6 +55,10 @@ SNAP_UNIT_TESTS += %D%/test-parallel
 %C%_test_parallel_SOURCES = %D%/test-parallel.c
 %C%_test_parallel_LDADD = libsnap-base.la $(GLIB_LIBS)
 
+SNAP_UNIT_TESTS += %D%/test-nbd-ahead
+%C%_test_nbd_ahead_SOURCES = %D%/test-nbd-ahead.c
+%C%_test_nbd_ahead_LDADD = libsnap-nbd-server.la $(SNAP_UNIT_LIBS)
+
 SNAP_UNIT_TESTS += %D%/test-nbd-handshake
 %C%_test_nbd_handshake_SOURCES = %D%/test-nbd-handshake.c \
 	%D%/nbd-offer.c %D%/nbd-offer.h

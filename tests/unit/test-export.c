@@ -32,7 +32,8 @@ test_reads_are_padded_with_zeroes (MemoryTest *f, gconstpointer data)
   g_assert_false (
       snap_export_read (export, MEMORY_EXPORT_PADDED - 1, bytes, 2, &error));
   g_assert_error (error, SNAP_ERROR, SNAP_ERROR_USAGE);
-  snap_export_prefetch (export, 0, MEMORY_EXPORT_PADDED);
+  snap_export_prefetch (export, 0, MEMORY_EXPORT_PADDED,
+                        SNAP_EXPORT_PAGES_TO_DROP);
 }
 
 static void

@@ -107,6 +107,9 @@ open_file (const char *path, const char *format, GError **error)
   if (fd < 0 || !snap_image_lock_read (fd, path, error)
       || !note_change (file, fd, error))
     return NULL;
+  /* Tables are read one by one and whole; what follows them in the file is
+     data that nobody asked for. */
+  (void) posix_fadvise (fd, 0, 0, POSIX_FADV_RANDOM);
   file->reader = snap_file_reader_take (snap_fd_steal (&fd), SNAP_FILE_BUFFERED,
                                         path, error);
   if (file->reader == NULL || !is_qcow2 (file, format, &qcow2, error))

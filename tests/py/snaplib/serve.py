@@ -4,10 +4,15 @@
 import os
 import pathlib
 import signal
+import socket
+import struct
 import subprocess
 import tempfile
 
 from snaplib import nbd, tools
+
+GO, OPTION, REQUEST, READ = 7, b"IHAVEOPT", 0x25609513, 0
+GREETING = 18
 
 
 class Serving:
@@ -46,6 +51,11 @@ class Serving:
         handle.set_full_info(True)
         handle.connect_unix(str(self.socket))
         return handle
+
+    def program(self):
+        """The process itself, also behind a prefix that stays."""
+        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return int((children.read_text().split() or [self.process.pid])[0])
 
     def threads(self):
         return len(os.listdir(f"/proc/{self.process.pid}/task"))
@@ -93,3 +103,50 @@ def refused(*arguments, **options):
     except RuntimeError as error:
         return str(error)
     raise AssertionError("the server started")
+
+
+class Peer:
+    """A plain socket that speaks as little of the protocol as it must."""
+
+    def __init__(self, server):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(nbd.DEADLINE)
+        self.socket.connect(str(server.socket))
+
+    def take(self, length):
+        data = b""
+        while len(data) < length:
+            more = self.socket.recv(length - len(data))
+            if not more:
+                raise EOFError(len(data))
+            data += more
+        return data
+
+    def ended(self):
+        try:
+            return self.socket.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def go(self):
+        """Begin with simple replies."""
+        self.take(GREETING)
+        self.socket.sendall(struct.pack(">I", 3) + OPTION
+                            + struct.pack(">IIIH", GO, 6, 0, 0))
+        while True:
+            _magic, _option, kind, length = struct.unpack(">QIII", self.take(20))
+            self.take(length)
+            if kind == 1:
+                return self
+            assert kind == 3
+
+    def request(self, cookie, offset, length):
+        return struct.pack(">IHHQQI", REQUEST, 0, READ, cookie, offset, length)
+
+    def ask(self, cookie, offset, length):
+        self.socket.sendall(self.request(cookie, offset, length))
+
+    def reply(self, length):
+        magic, error, cookie = struct.unpack(">IIQ", self.take(16))
+        assert magic == 0x67446698
+        return cookie, error, b"" if error else self.take(length)
