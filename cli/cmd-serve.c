@@ -11,6 +11,7 @@
 #include "cli/output.h"
 #include "cli/parent.h"
 #include "cli/service-manager.h"
+#include "cli/tls.h"
 #include "nbd-server/server.h"
 #include "snapshot-core/base/error.h"
 #include "snapshot-core/service/reference.h"
@@ -30,6 +31,7 @@ static int timeout_s;
 static gboolean with_parent;
 static gboolean keep_cache;
 static CliServiceManager manager;
+static CliTls tls;
 
 static const GOptionEntry options[] = {
   { "listen", 'l', 0, G_OPTION_ARG_FILENAME_ARRAY, &listen_addresses,
@@ -47,6 +49,16 @@ static const GOptionEntry options[] = {
     "End when the process that started this one ends", NULL },
   { "keep-cache", 0, 0, G_OPTION_ARG_NONE, &keep_cache,
     "Leave in the page cache what was not there before", NULL },
+  { "tls", 0, 0, G_OPTION_ARG_STRING, &tls.policy,
+    "off, on or require (default: require where keys are given)", "POLICY" },
+  { "tls-certificates", 0, 0, G_OPTION_ARG_FILENAME, &tls.certificates,
+    "The directory with server-cert.pem, server-key.pem and ca-cert.pem",
+    "DIR" },
+  { "tls-verify-peer", 0, 0, G_OPTION_ARG_NONE, &tls.verify_peer,
+    "Let in only clients with a certificate that ca-cert.pem answers for",
+    NULL },
+  { "tls-psk", 0, 0, G_OPTION_ARG_FILENAME, &tls.psk,
+    "The file with keys of clients; auto: make one for once", "FILE" },
   G_OPTION_ENTRY_NULL,
 };
 
@@ -218,7 +230,8 @@ serve (Cli *cli, SnapExports *exports, GError **error)
   if (with_parent && (parent = cli_parent_open (error)) < 0)
     return FALSE;
   server = snap_nbd_server_new (exports, &how, error);
-  return server != NULL && listen_everywhere (server, error)
+  return server != NULL && cli_tls_apply (&tls, server, error)
+         && listen_everywhere (server, error)
          && serve_until_end (cli, server, exports, interrupt, parent, error);
 }
 
@@ -265,6 +278,7 @@ run (Cli *cli, GError **error)
   exports = resolve (cli, error);
   done = exports != NULL && serve (cli, exports, error);
   cli_service_manager_clear (&manager);
+  cli_tls_clear (&tls);
   return done;
 }
 

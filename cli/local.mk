@@ -28,7 +28,8 @@ libsnap_cli_la_SOURCES = \
 	%D%/strip.c %D%/strip.h \
 	%D%/table.c %D%/table.h \
 	%D%/terminal.c %D%/terminal.h \
-	%D%/text.c %D%/text.h
+	%D%/text.c %D%/text.h \
+	%D%/tls.c %D%/tls.h
 
 bin_PROGRAMS += nbdsnap
 nbdsnap_SOURCES = %D%/main.c

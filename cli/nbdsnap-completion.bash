@@ -86,7 +86,7 @@ _nbdsnap() {
             delete) own='--dry-run' ;;
             doctor) own='--dry-run --forget' ;;
             diff) own='--format' ;;
-            serve) own='--listen --socket --port --max-connections --timeout --exit-with-parent --keep-cache' ;;
+            serve) own='--listen --socket --port --max-connections --timeout --exit-with-parent --keep-cache --tls --tls-certificates --tls-verify-peer --tls-psk' ;;
         esac
         mapfile -t COMPREPLY < <(compgen -W "$own $global" -- "$cur")
         return

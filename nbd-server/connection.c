@@ -97,11 +97,16 @@ take_step (SnapNbdConnection *self, SnapNbdHandshake *handshake)
 static gboolean
 begin_tls (SnapNbdConnection *self, SnapNbdHandshake *handshake)
 {
+  const SnapNbdServerOptions *options = &self->terms->options;
+  g_autoptr (GError) error = NULL;
   SnapNbdStream *secured;
 
   if (snap_nbd_input_view (&self->input).left > 0)
     return FALSE;
-  secured = self->terms->secure (self->stream, self->terms->secure_data, NULL);
+  secured =
+      self->terms->secure (self->stream, self->terms->secure_data, &error);
+  if (secured == NULL && options->log != NULL)
+    options->log (error->message, options->log_data);
   if (secured == NULL)
     return FALSE;
   self->stream = secured;

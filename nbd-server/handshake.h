@@ -12,6 +12,7 @@
 
 #include "nbd-server/context.h"
 #include "nbd-server/protocol.h"
+#include "nbd-server/security.h"
 
 typedef struct {
   guint64 size;
@@ -37,12 +38,6 @@ typedef struct {
                       gpointer user_data);
   gboolean (*has_base) (gpointer export, const char *base);
 } SnapNbdOffer;
-
-typedef enum {
-  SNAP_NBD_TLS_OFF,
-  SNAP_NBD_TLS_ON,      /* a client may */
-  SNAP_NBD_TLS_REQUIRE, /* a client must, before all else */
-} SnapNbdTls;
 
 /* What came out of it. */
 typedef struct {

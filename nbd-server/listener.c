@@ -391,17 +391,36 @@ snap_nbd_listener_adopt (int fd, GError **error)
   return g_steal_pointer (&self);
 }
 
+/* Add "KEY=VALUE" to a query that may be empty. */
+static void
+add_to_query (GString *query, const char *key, const char *value)
+{
+  g_autofree char *escaped = g_uri_escape_string (value, "/", FALSE);
+
+  g_string_append_printf (query, "%c%s=%s", query->len == 0 ? '?' : '&', key,
+                          escaped);
+}
+
 char *
 snap_nbd_listener_uri (const SnapNbdListener *self, const char *name,
-                       gboolean tls)
+                       const SnapNbdUriTls *tls)
 {
-  const char *scheme = tls ? "nbds" : "nbd";
   g_autofree char *export = g_uri_escape_string (name, NULL, FALSE);
-  g_autofree char *path = NULL;
+  g_autofree char *client = tls != NULL && tls->client != NULL
+                                ? g_uri_escape_string (tls->client, NULL, FALSE)
+                                : NULL;
+  g_autoptr (GString) query = g_string_new (NULL);
+  GString *uri = g_string_new (tls != NULL ? "nbds" : "nbd");
 
+  g_string_append (uri, self->path != NULL ? "+unix://" : "://");
+  if (client != NULL)
+    g_string_append_printf (uri, "%s@", client);
   if (self->path == NULL)
-    return g_strdup_printf ("%s://%s:%u/%s", scheme, self->host, self->port,
-                            export);
-  path = g_uri_escape_string (self->path, "/", FALSE);
-  return g_strdup_printf ("%s+unix:///%s?socket=%s", scheme, export, path);
+    g_string_append_printf (uri, "%s:%u", self->host, self->port);
+  else
+    add_to_query (query, "socket", self->path);
+  if (tls != NULL && tls->psk_file != NULL)
+    add_to_query (query, "tls-psk-file", tls->psk_file);
+  g_string_append_printf (uri, "/%s%s", export, query->str);
+  return g_string_free (uri, FALSE);
 }

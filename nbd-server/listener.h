@@ -28,8 +28,15 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapNbdListener, snap_nbd_listener_close)
 guint snap_nbd_listener_n_sockets (const SnapNbdListener *self);
 int snap_nbd_listener_socket (const SnapNbdListener *self, guint index);
 
-/* The address of export @name here; the caller frees. */
+/* What an address says for TLS; both may be NULL. */
+typedef struct {
+  const char *client; /* the name that goes with a key */
+  const char *psk_file;
+} SnapNbdUriTls;
+
+/* The address of export @name here, with TLS unless that is NULL; the caller
+   frees.  After doc/uri.md of the NBD project. */
 char *snap_nbd_listener_uri (const SnapNbdListener *self, const char *name,
-                             gboolean tls);
+                             const SnapNbdUriTls *tls);
 
 #endif

@@ -16,9 +16,13 @@ libsnap_nbd_server_la_SOURCES = \
 	%D%/read.c \
 	%D%/runs.c %D%/runs.h \
 	%D%/sent.c %D%/sent.h \
+	%D%/security.h \
 	%D%/server.c %D%/server.h \
 	%D%/session.c %D%/session.h \
 	%D%/status.c \
 	%D%/stream.c %D%/stream.h \
+	%D%/tls-keys.c %D%/tls-keys.h \
+	%D%/tls.c %D%/tls.h \
 	%D%/workers.c %D%/workers.h
-libsnap_nbd_server_la_LIBADD = $(GLIB_LIBS)
+libsnap_nbd_server_la_CPPFLAGS = $(AM_CPPFLAGS) $(OPENSSL_CFLAGS)
+libsnap_nbd_server_la_LIBADD = $(OPENSSL_LIBS) $(GLIB_LIBS)

@@ -11,6 +11,7 @@
 
 #include "nbd-server/connection.h"
 #include "nbd-server/listener.h"
+#include "nbd-server/tls.h"
 #include "snapshot-core/base/error.h"
 
 /* How long no client is let in after the system had no room for one. */
@@ -18,10 +19,12 @@
 
 struct _SnapNbdServer {
   SnapNbdTerms terms;
-  GPtrArray *listeners; /* SnapNbdListener; unchanged after the start */
-  int wake;             /* an eventfd: somebody ended, or all shall */
-  GThread *thread;      /* lets clients in and sees them off */
-  GPtrArray *guests;    /* Guest; only that thread uses it */
+  SnapNbdTlsContext *tls; /* or NULL */
+  char *psk_file;         /* that clients can have from here, or NULL */
+  GPtrArray *listeners;   /* SnapNbdListener; unchanged after the start */
+  int wake;               /* an eventfd: somebody ended, or all shall */
+  GThread *thread;        /* lets clients in and sees them off */
+  GPtrArray *guests;      /* Guest; only that thread uses it */
 
   gint stopping; /* atomic */
   guint grace_ms;
@@ -265,6 +268,21 @@ snap_nbd_server_new (SnapExports *exports, const SnapNbdServerOptions *options,
   return self;
 }
 
+gboolean
+snap_nbd_server_secure (SnapNbdServer *self, SnapNbdTls tls,
+                        const SnapNbdTlsKeys *keys, GError **error)
+{
+  self->tls = snap_nbd_tls_context_new (keys, error);
+  if (self->tls == NULL)
+    return FALSE;
+  self->terms.tls = tls;
+  self->terms.secure = snap_nbd_tls_secure;
+  self->terms.secure_data = self->tls;
+  if (keys->psk_file != NULL)
+    self->psk_file = g_canonicalize_filename (keys->psk_file, NULL);
+  return TRUE;
+}
+
 static gboolean
 add_listener (SnapNbdServer *self, SnapNbdListener *listener)
 {
@@ -295,9 +313,15 @@ snap_nbd_server_n_listeners (SnapNbdServer *self)
 char *
 snap_nbd_server_uri (SnapNbdServer *self, guint index, const char *name)
 {
+  const SnapNbdUriTls tls = {
+    .client =
+        self->tls != NULL ? snap_nbd_tls_context_client (self->tls) : NULL,
+    .psk_file = self->psk_file,
+  };
+
   g_return_val_if_fail (index < self->listeners->len, NULL);
   return snap_nbd_listener_uri (g_ptr_array_index (self->listeners, index),
-                                name, self->terms.tls != SNAP_NBD_TLS_OFF);
+                                name, self->tls != NULL ? &tls : NULL);
 }
 
 void
@@ -328,6 +352,8 @@ snap_nbd_server_free (SnapNbdServer *self)
   snap_nbd_server_stop (self, 0);
   g_ptr_array_unref (self->listeners);
   g_ptr_array_unref (self->guests);
+  snap_nbd_tls_context_free (self->tls);
+  g_free (self->psk_file);
   close (self->wake);
   g_mutex_clear (&self->lock);
   g_free (self);

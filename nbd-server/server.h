@@ -8,6 +8,7 @@
 #ifndef NBD_SERVER_SERVER_H
 #define NBD_SERVER_SERVER_H
 
+#include "nbd-server/security.h"
 #include "snapshot-core/service/export.h"
 
 /* Called with a line about what went wrong, from any thread. */
@@ -34,6 +35,14 @@ typedef struct _SnapNbdServer SnapNbdServer;
 SnapNbdServer *snap_nbd_server_new (SnapExports *exports,
                                     const SnapNbdServerOptions *options,
                                     GError **error);
+
+/*
+ * Offer TLS, or ask for it; without this there is none.  Before the start.
+ *
+ * Errors: USAGE (no keys), NOT_FOUND, CORRUPT (what is no key), IO.
+ */
+gboolean snap_nbd_server_secure (SnapNbdServer *self, SnapNbdTls tls,
+                                 const SnapNbdTlsKeys *keys, GError **error);
 
 /*
  * Listen on "unix:PATH" or "tcp:HOST:PORT"; whoever comes waits for the start.  A Unix

@@ -122,6 +122,13 @@ snap_nbd_stream_close (SnapNbdStream *self)
     self->ops->close (self);
 }
 
+void
+snap_nbd_stream_forget (SnapNbdStream *self)
+{
+  g_return_if_fail (self->ops == &plain_ops);
+  g_free (self);
+}
+
 gboolean
 snap_nbd_stream_write (SnapNbdStream *self, const void *data, gsize length,
                        GError **error)

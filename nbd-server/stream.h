@@ -42,6 +42,9 @@ SnapNbdStream *snap_nbd_stream_new (int fd);
 void snap_nbd_stream_close (SnapNbdStream *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapNbdStream, snap_nbd_stream_close)
 
+/* Free a stream in the clear, but leave its socket to another. */
+void snap_nbd_stream_forget (SnapNbdStream *self);
+
 gboolean snap_nbd_stream_write (SnapNbdStream *self, const void *data,
                                 gsize length, GError **error);
 

@@ -18,6 +18,7 @@ SNAP_PY_QUICK = \
 	%D%/test_serve.py \
 	%D%/test_serve_cache.py \
 	%D%/test_serve_process.py \
+	%D%/test_serve_tls.py \
 	%D%/test_thin_meta.py \
 	%D%/test_trust.py
 SNAP_PY_FULL = \
