@@ -27,6 +27,13 @@ typedef enum {
 int snap_lock_file_take (const char *path, SnapLockMode mode, GError **error);
 
 /*
+ * Remove @path, which @fd has locked, unless others have locked it too; close
+ * @fd right after that.  Who asks meanwhile for a lock that goes with that of
+ * @fd is not refused, but gets it on a file made anew.
+ */
+void snap_lock_file_remove (const char *path, int fd);
+
+/*
  * Lock a descriptor of an existing file, without waiting.  BUSY as above; the
  * error does not name the file.
  */

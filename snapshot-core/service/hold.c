@@ -4,7 +4,6 @@
 #include "snapshot-core/service/hold.h"
 
 #include <string.h>
-#include <unistd.h>
 
 #include "snapshot-core/os/fd.h"
 #include "snapshot-core/os/lock-file.h"
@@ -115,15 +114,20 @@ snap_hold_take_volume (SnapState *state, const SnapVolume *volume,
   return self;
 }
 
+int
+snap_hold_lock_fd (const SnapHold *self)
+{
+  return self->fd;
+}
+
 void
 snap_hold_release (SnapHold *self)
 {
   if (self == NULL)
     return;
 
-  /* Whoever is the last one takes the file away, under the lock. */
-  if (self->fd >= 0 && snap_lock_fd (self->fd, SNAP_LOCK_EXCLUSIVE, NULL))
-    unlink (self->path);
+  if (self->fd >= 0)
+    snap_lock_file_remove (self->path, self->fd);
   snap_fd_clear (&self->fd);
   g_free (self->path);
   g_free (self);

@@ -34,6 +34,9 @@ gboolean snap_hold_probe (SnapState *state, const SnapVolume *volume,
 SnapHold *snap_hold_take_volume (SnapState *state, const SnapVolume *volume,
                                  GError **error);
 
+/* The descriptor whose lock it is; -1 if nothing is held. */
+int snap_hold_lock_fd (const SnapHold *self);
+
 void snap_hold_release (SnapHold *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapHold, snap_hold_release)
 

@@ -152,6 +152,42 @@ test_one_at_a_time_changes_a_volume (MemoryTest *f, gconstpointer data)
   g_assert_error (error, SNAP_ERROR, SNAP_ERROR_BUSY);
 }
 
+#define N_USERS 4
+#define N_USES 2000
+
+typedef struct {
+  MemoryTest *f;
+  SnapVolume *volume;
+  SnapPoint *point;
+} Shared;
+
+static gpointer
+come_and_go (gpointer data)
+{
+  const Shared *shared = data;
+
+  for (int i = 0; i < N_USES; i++)
+    snap_hold_release (
+        take (shared->f, shared->volume, shared->point, SNAP_HOLD_USE));
+  return NULL;
+}
+
+static void
+test_users_who_leave_are_in_nobodys_way (MemoryTest *f, gconstpointer data)
+{
+  g_autoptr (SnapVolume) volume = NULL;
+  g_autoptr (SnapPoint) point = point_with_id (SNAP_POINT_SNAPSHOT, "1");
+  GThread *threads[N_USERS];
+  Shared shared = { .f = f, .point = point };
+
+  memory_store_create ("disk", 0);
+  shared.volume = volume = memory_test_open (f, "memory:disk");
+  for (int i = 0; i < N_USERS; i++)
+    threads[i] = g_thread_new ("user", come_and_go, &shared);
+  for (int i = 0; i < N_USERS; i++)
+    g_thread_join (threads[i]);
+}
+
 static void
 test_a_killed_user_holds_no_more (MemoryTest *f, gconstpointer data)
 {
@@ -194,6 +230,8 @@ main (int argc, char **argv)
        test_other_identities_are_not_in_the_way);
   ADD ("nothing-can-always-be-held", test_nothing_can_always_be_held);
   ADD ("one-at-a-time-changes-a-volume", test_one_at_a_time_changes_a_volume);
+  ADD ("users-who-leave-are-in-nobodys-way",
+       test_users_who_leave_are_in_nobodys_way);
   ADD ("a-killed-user-holds-no-more", test_a_killed_user_holds_no_more);
   return g_test_run ();
 }
