@@ -89,7 +89,7 @@ const CliCommand cli_command_activate = {
 const CliCommand cli_command_deactivate = {
   .verb = "deactivate",
   .arguments = "VOLUME@POINT",
-  .summary = "Take that device away again",
+  .summary = "Take the device of a snapshot away again",
   .help = "The exit code is 3 while somebody reads it.\n"
           "\n"
           "  nbdsnap deactivate vg0/data@mon",

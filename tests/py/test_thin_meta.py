@@ -2,7 +2,6 @@
 """Diffs from a thin pool's metadata, on metadata that thin_restore made,
 against thin_delta and against the mappings themselves."""
 
-import json
 import os
 import pathlib
 import random
