@@ -277,7 +277,8 @@ main (int argc, char **argv)
   CliOptions options = { 0 };
   CliExit exit_code = CLI_EXIT_OK;
 
-  setlocale (LC_ALL, "");
+  setlocale (LC_CTYPE, "");
+  setlocale (LC_MESSAGES, "");
   signal (SIGPIPE, SIG_IGN);
   g_set_prgname ("nbdsnap");
   cli_output_init ();

@@ -13,10 +13,12 @@
  * the older one has not lies in leaves written since: the candidates, which
  * the tree finds fast.  What the newer file has lost, by a hole or a
  * truncation, may show in no leaf; but it shows in the number of allocated
- * bytes.  The candidates' ranges, and the gaps beside them, are compared as
- * above; for all the rest the newer file's extents are the older one's or
- * missing, and if both inodes count the same bytes there, none is missing.
- * If they do not, both sides are walked after all.
+ * bytes.  The candidates' ranges are compared as above; for all the rest the
+ * newer file's extents are the older one's or missing, and if both inodes
+ * count the same bytes there, none is missing.  If they do not, the gaps
+ * beside the candidates are compared too, since a hole leaves traces on both
+ * sides of it as a rule; and if the bytes still do not add up, both sides are
+ * walked after all.
  *
  * Either way takes about the same time for each extent that it looks at, so
  * however much has changed, the candidates are tried first.
@@ -31,6 +33,7 @@ typedef struct {
   SnapBtrfsMap *map;
   guint64 size;      /* bytes */
   guint64 allocated; /* as its inode says, bytes */
+  gboolean is_full;  /* data from its start to its end, and nothing behind */
 } SnapBtrfsSide;
 
 typedef struct {

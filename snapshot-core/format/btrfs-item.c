@@ -10,6 +10,9 @@
 
 #include "snapshot-core/base/error.h"
 
+/* In the flags of an inode; older headers do not have it. */
+#define INODE_PREALLOC (1 << 4)
+
 static gboolean
 corrupt (const SnapBtrfsItem *item, const char *fact, GError **error)
 {
@@ -110,5 +113,8 @@ snap_btrfs_inode_parse (const SnapBtrfsItem *item, SnapBtrfsInode *inode,
   snap_bytes_take (&body, 8); /* the transaction that changed it last */
   inode->size = snap_bytes_take_le64 (&body);
   inode->allocated = snap_bytes_take_le64 (&body);
+  snap_bytes_take (&body, 32); /* block group, links, owner, mode, device */
+  inode->may_be_preallocated =
+      (snap_bytes_take_le64 (&body) & INODE_PREALLOC) != 0;
   return !body.failed || corrupt (item, "too short", error);
 }

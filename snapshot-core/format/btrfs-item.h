@@ -58,6 +58,7 @@ typedef struct {
   guint64 generation; /* tells one use of an inode number from the next */
   guint64 size;       /* bytes */
   guint64 allocated;  /* the sum of the lengths of all extents but holes */
+  gboolean may_be_preallocated; /* in part, also behind its end */
 } SnapBtrfsInode;
 
 /* Parse the INODE_ITEM @item.  Errors: CORRUPT. */

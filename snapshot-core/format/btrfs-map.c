@@ -56,13 +56,15 @@ refill (SnapBtrfsCursor *self, GError **error)
 {
   const SnapBtrfsSearch search = { .first = self->next,
                                    .end = self->end,
-                                   .min_generation = self->min_generation };
+                                   .min_generation = self->min_generation,
+                                   .n_likely = self->n_likely };
   guint64 previous_end = 0;
 
   if (self->extents->len > 0)
     previous_end = extent_end (extent_at (self, self->extents->len - 1));
   g_array_set_size (self->extents, 0);
   self->index = 0;
+  self->n_likely = 0;
   if (!self->map->search (self->map, &search, self->extents, &self->more,
                           error))
     return FALSE;
@@ -76,6 +78,8 @@ gboolean
 snap_btrfs_cursor_advance (SnapBtrfsCursor *self, guint64 offset,
                            GError **error)
 {
+  if (self->extents == NULL)
+    return TRUE;
   for (;;) {
     while (self->index < self->extents->len
            && extent_end (extent_at (self, self->index)) <= offset)
@@ -207,9 +211,10 @@ clear_to (SnapBtrfsCursor *self, SnapBtrfsMap *map, guint64 start, guint64 end)
 
 gboolean
 snap_btrfs_cursor_init (SnapBtrfsCursor *self, SnapBtrfsMap *map, guint64 start,
-                        guint64 end, GError **error)
+                        guint64 end, guint n_likely, GError **error)
 {
   clear_to (self, map, start, end);
+  self->n_likely = n_likely;
   return refill (self, error) && add_covering (self, start, error);
 }
 
@@ -234,8 +239,9 @@ snap_btrfs_cursor_clear (SnapBtrfsCursor *self)
 const SnapBtrfsExtent *
 snap_btrfs_cursor_extent (const SnapBtrfsCursor *self)
 {
-  return self->index < self->extents->len ? extent_at (self, self->index)
-                                          : NULL;
+  if (self->extents == NULL || self->index == self->extents->len)
+    return NULL;
+  return extent_at (self, self->index);
 }
 
 const SnapBtrfsExtent *

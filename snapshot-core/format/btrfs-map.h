@@ -15,6 +15,7 @@ typedef struct {
   guint64 first, end;     /* starts of extents, bytes: [first, end) */
   guint64 min_generation; /* only leaves written since; 0 for all */
   guint n_max;            /* extents; 0 for as many as come at once */
+  guint n_likely;         /* about how many there are; 0 if nobody knows */
 } SnapBtrfsSearch;
 
 /* Embedded first in an implementation's own struct. */
@@ -51,22 +52,27 @@ gboolean snap_btrfs_map_find_after (SnapBtrfsMap *map, guint64 offset,
 
 /* ---- walking ---- */
 
+/* One that is all zero is at the end of a file without extents. */
 typedef struct {
   SnapBtrfsMap *map;
   guint64 end; /* what begins here or later is not looked at */
   guint64 min_generation;
   GArray *extents; /* SnapBtrfsExtent: what was read and is not passed yet */
+  guint n_likely;  /* of the next search */
   guint index;     /* the extent at or after the point that was reached */
   guint64 next;    /* where the next search begins */
   gboolean more;
 } SnapBtrfsCursor;
 
 /*
- * Start at @start, in the middle of an extent perhaps.  Clear it also after an
- * error.  Errors: CORRUPT (extents overlap or go backwards), the map's.
+ * Start at @start, in the middle of an extent perhaps.  @n_likely is as in
+ * SnapBtrfsSearch.  Clear it also after an error.
+ *
+ * Errors: CORRUPT (extents overlap or go backwards), the map's.
  */
 gboolean snap_btrfs_cursor_init (SnapBtrfsCursor *self, SnapBtrfsMap *map,
-                                 guint64 start, guint64 end, GError **error);
+                                 guint64 start, guint64 end, guint n_likely,
+                                 GError **error);
 
 /* The same for extents in leaves that were written since, from the first one
    that begins in [start, end) on. */

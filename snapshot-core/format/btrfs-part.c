@@ -73,15 +73,17 @@ compare_cursors (SnapBtrfsPart *self, SnapBtrfsCursor *from,
   return TRUE;
 }
 
-/* All that both sides have there. */
+/* All that both sides have there: about @n_likely extents, or 0. */
 static gboolean
-compare_range (SnapBtrfsPart *self, guint64 offset, guint64 end, GError **error)
+compare_range (SnapBtrfsPart *self, guint64 offset, guint64 end, guint n_likely,
+               GError **error)
 {
   g_auto (SnapBtrfsCursor) from = { 0 };
   g_auto (SnapBtrfsCursor) to = { 0 };
 
-  return snap_btrfs_cursor_init (&from, self->from, offset, end, error)
-         && snap_btrfs_cursor_init (&to, self->to, offset, end, error)
+  return snap_btrfs_cursor_init (&from, self->from, offset, end, n_likely,
+                                 error)
+         && snap_btrfs_cursor_init (&to, self->to, offset, end, n_likely, error)
          && compare_cursors (self, &from, &to, offset, end, error);
 }
 
@@ -93,18 +95,19 @@ newer_map (const SnapBtrfsPart *self)
   return self->diff->from_is_newer ? self->from : self->to;
 }
 
-/* The newer side has nothing in the range but candidates. */
+/* What the newer side has there is in @newer: about @n_likely extents, or 0. */
 static gboolean
-compare_with_candidates (SnapBtrfsPart *self, SnapBtrfsCursor *candidates,
-                         guint64 offset, guint64 end, GError **error)
+compare_with_older (SnapBtrfsPart *self, SnapBtrfsCursor *newer, guint64 offset,
+                    guint64 end, guint n_likely, GError **error)
 {
+  gboolean from_is_newer = self->diff->from_is_newer;
+  SnapBtrfsMap *map = from_is_newer ? self->to : self->from;
   g_auto (SnapBtrfsCursor) older = { 0 };
 
-  if (self->diff->from_is_newer)
-    return snap_btrfs_cursor_init (&older, self->to, offset, end, error)
-           && compare_cursors (self, candidates, &older, offset, end, error);
-  return snap_btrfs_cursor_init (&older, self->from, offset, end, error)
-         && compare_cursors (self, &older, candidates, offset, end, error);
+  return snap_btrfs_cursor_init (&older, map, offset, end, n_likely, error)
+         && compare_cursors (self, from_is_newer ? newer : &older,
+                             from_is_newer ? &older : newer, offset, end,
+                             error);
 }
 
 static guint64
@@ -116,6 +119,7 @@ extent_end (const SnapBtrfsExtent *extent)
 /* Candidates near to each other, as far as they were read. */
 typedef struct {
   guint64 start, end;
+  guint n;
   gboolean has_gaps;
 } Run;
 
@@ -123,7 +127,7 @@ static Run
 find_run (const SnapBtrfsCursor *candidates)
 {
   const SnapBtrfsExtent *first = snap_btrfs_cursor_extent (candidates);
-  Run run = { .start = first->start, .end = extent_end (first) };
+  Run run = { .start = first->start, .end = extent_end (first), .n = 1 };
 
   for (guint i = candidates->index + 1; i < candidates->extents->len; i++) {
     const SnapBtrfsExtent *next =
@@ -133,45 +137,9 @@ find_run (const SnapBtrfsCursor *candidates)
       break;
     run.has_gaps |= next->start > run.end;
     run.end = extent_end (next);
+    run.n++;
   }
   return run;
-}
-
-/*
- * What was cut out of a leaf that is otherwise still there lies between its
- * items, or between them and those of the leaves beside it.  *end is moved to
- * where the newer side has its next extent, whichever leaf that is in.
- */
-static gboolean
-compare_gap_after (SnapBtrfsPart *self, SnapBtrfsCursor *candidates,
-                   guint64 *end, GError **error)
-{
-  const SnapBtrfsExtent *next = snap_btrfs_cursor_extent (candidates);
-  guint64 limit = next != NULL ? MIN (next->start, self->end) : self->end;
-  guint64 start = *end;
-
-  if (start >= limit)
-    return TRUE;
-  return snap_btrfs_map_find_after (newer_map (self), start, limit, end, error)
-         && (start == *end
-             || compare_with_candidates (self, candidates, start, *end, error));
-}
-
-/* The same for the gap before a candidate at *start, down to @limit. */
-static gboolean
-include_gap_before (const SnapBtrfsPart *self, guint64 limit, guint64 *start,
-                    GError **error)
-{
-  SnapBtrfsExtent before;
-  gboolean found;
-
-  if (*start == limit)
-    return TRUE;
-  if (!snap_btrfs_map_find_before (newer_map (self), *start, &before, &found,
-                                   error))
-    return FALSE;
-  *start = found ? CLAMP (extent_end (&before), limit, *start) : limit;
-  return TRUE;
 }
 
 static gboolean
@@ -179,41 +147,125 @@ compare_run (SnapBtrfsPart *self, SnapBtrfsCursor *candidates, const Run *run,
              GError **error)
 {
   if (!run->has_gaps)
-    return compare_with_candidates (self, candidates, run->start, run->end,
-                                    error);
-  return compare_range (self, run->start, run->end, error)
+    return compare_with_older (self, candidates, run->start, run->end, run->n,
+                               error);
+  return compare_range (self, run->start, run->end, run->n, error)
          && snap_btrfs_cursor_advance (candidates, run->end, error);
 }
 
 static gboolean
-compare_runs (SnapBtrfsPart *self, SnapBtrfsCursor *candidates, guint64 done,
-              GError **error)
+compare_runs (SnapBtrfsPart *self, SnapBtrfsCursor *candidates, GError **error)
 {
-  while (done < self->end && snap_btrfs_cursor_extent (candidates) != NULL) {
+  while (snap_extents_end (self->seen) < self->limit
+         && snap_btrfs_cursor_extent (candidates) != NULL) {
     Run run = find_run (candidates);
 
-    run.end = MIN (run.end, self->end);
-    if (!include_gap_before (self, done, &run.start, error)
-        || !compare_run (self, candidates, &run, error)
-        || !compare_gap_after (self, candidates, &run.end, error))
+    run.end = MIN (run.end, self->limit);
+    if (!compare_run (self, candidates, &run, error))
       return FALSE;
-    done = run.end;
+    snap_extents_append (self->seen, run.start, run.end - run.start, 0);
   }
   return TRUE;
 }
 
-/* What reaches over the start of a part, or is missing there, is nobody
-   else's: it is always compared. */
-static gboolean
-compare_start (SnapBtrfsPart *self, guint64 *done, GError **error)
+/* ---- beside the candidates ---- */
+
+/* Of a full file it is known what lies there.  Only its first sector may be
+   inline. */
+static void
+compare_with_full (SnapBtrfsPart *self, const SnapBtrfsSide *older,
+                   guint64 offset, guint64 end)
 {
-  *done = self->start;
-  if (self->start == 0)
+  const SnapBtrfsExtent data = { .kind = SNAP_BTRFS_DATA };
+
+  end = MIN (end, older->size);
+  if (offset < end && self->diff->from_is_newer)
+    compare_step (self, NULL, &data, offset, end - offset);
+  else if (offset < end)
+    compare_step (self, &data, NULL, offset, end - offset);
+}
+
+/* The newer side has nothing there. */
+static gboolean
+compare_absent (SnapBtrfsPart *self, guint64 offset, guint64 end,
+                GError **error)
+{
+  const SnapBtrfsDiff *diff = self->diff;
+  const SnapBtrfsSide *older = diff->from_is_newer ? &diff->to : &diff->from;
+  SnapBtrfsCursor nothing = { 0 };
+
+  if (!older->is_full || offset < diff->granularity)
+    return compare_with_older (self, &nothing, offset, end, 0, error);
+  compare_with_full (self, older, offset, end);
+  return TRUE;
+}
+
+/* A range that was not compared, and whether it begins and ends beside one
+   that was. */
+typedef struct {
+  guint64 start, end;
+  gboolean starts_beside, ends_beside;
+} Unseen;
+
+/* Move *start to where the newer side's last extent before @offset ends. */
+static gboolean
+skip_to_end_before (SnapBtrfsPart *self, guint64 offset, guint64 *start,
+                    GError **error)
+{
+  SnapBtrfsExtent before;
+  gboolean found;
+
+  if (!snap_btrfs_map_find_before (newer_map (self), offset, &before, &found,
+                                   error))
+    return FALSE;
+  if (found)
+    *start = MAX (*start, extent_end (&before));
+  return TRUE;
+}
+
+/*
+ * What was cut out of a leaf that is otherwise still there lies between its
+ * items, or between them and those of the leaves beside it.  The latter is
+ * what is looked for here, at both ends of the range.
+ */
+static gboolean
+compare_unseen (SnapBtrfsPart *self, const Unseen *unseen, GError **error)
+{
+  guint64 start = unseen->start;
+  guint64 next;
+
+  if (!snap_btrfs_map_find_after (newer_map (self), start, unseen->end, &next,
+                                  error)
+      || (next > start && !unseen->starts_beside
+          && !skip_to_end_before (self, start, &start, error))
+      || (next > start && !compare_absent (self, start, next, error)))
+    return FALSE;
+  if (next == unseen->end || !unseen->ends_beside)
     return TRUE;
-  return snap_btrfs_map_find_after (newer_map (self), self->start, self->end,
-                                    done, error)
-         && (*done == self->start
-             || compare_range (self, self->start, *done, error));
+  return skip_to_end_before (self, unseen->end, &next, error)
+         && (next >= unseen->end
+             || compare_absent (self, next, unseen->end, error));
+}
+
+/* All that lies between the ranges that were compared. */
+static gboolean
+compare_all_unseen (SnapBtrfsPart *self, GError **error)
+{
+  gsize n = snap_extents_n (self->seen);
+  Unseen unseen = { .start = self->start };
+
+  for (gsize i = 0; i <= n; i++) {
+    const SnapExtent *seen = i < n ? snap_extents_at (self->seen, i) : NULL;
+
+    unseen.end = seen != NULL ? seen->offset : self->end;
+    unseen.ends_beside = seen != NULL;
+    if (unseen.start < unseen.end && !compare_unseen (self, &unseen, error))
+      return FALSE;
+    if (seen != NULL)
+      unseen.start = seen->offset + seen->length;
+    unseen.starts_beside = TRUE;
+  }
+  return TRUE;
 }
 
 /* ---- the whole part ---- */
@@ -221,19 +273,36 @@ compare_start (SnapBtrfsPart *self, guint64 *done, GError **error)
 gboolean
 snap_btrfs_part_compare_all (SnapBtrfsPart *self, GError **error)
 {
-  return compare_range (self, self->start, self->end, error);
+  return compare_range (self, self->start, self->end, 0, error);
 }
 
 gboolean
 snap_btrfs_part_compare_since (SnapBtrfsPart *self, GError **error)
 {
   g_auto (SnapBtrfsCursor) candidates = { 0 };
-  guint64 done;
 
   if (self->is_grown)
     return snap_btrfs_part_compare_all (self, error);
-  return compare_start (self, &done, error)
-         && snap_btrfs_cursor_init_since (&candidates, newer_map (self), done,
-                                          self->end, self->diff->since, error)
-         && compare_runs (self, &candidates, done, error);
+  return snap_btrfs_cursor_init_since (&candidates, newer_map (self),
+                                       self->start, self->end,
+                                       self->diff->since, error)
+         && compare_runs (self, &candidates, error);
+}
+
+/* What is dirty is found in ascending order, but for the second time. */
+gboolean
+snap_btrfs_part_compare_beside (SnapBtrfsPart *self, GError **error)
+{
+  g_autoptr (SnapExtents) before = NULL;
+  g_autoptr (SnapExtents) found = NULL;
+
+  if (self->is_grown)
+    return TRUE;
+  before = g_steal_pointer (&self->dirty);
+  self->dirty = snap_extents_new ();
+  if (!compare_all_unseen (self, error))
+    return FALSE;
+  found = g_steal_pointer (&self->dirty);
+  self->dirty = snap_extents_union (before, found);
+  return TRUE;
 }

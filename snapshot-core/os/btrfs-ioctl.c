@@ -23,6 +23,9 @@ fill_key (struct btrfs_ioctl_search_key *key, const SnapBtrfsTreeSearch *search)
   key->nr_items = search->n_max;
 }
 
+G_STATIC_ASSERT (sizeof (struct btrfs_ioctl_search_args_v2)
+                 == SNAP_BTRFS_REQUEST);
+
 /* The kernel wants the result right behind the request. */
 gboolean
 snap_btrfs_search (int fd, const SnapBtrfsTreeSearch *search, guint8 *buffer,
@@ -31,7 +34,7 @@ snap_btrfs_search (int fd, const SnapBtrfsTreeSearch *search, guint8 *buffer,
 {
   struct btrfs_ioctl_search_args_v2 *request = (gpointer) buffer;
 
-  g_return_val_if_fail (length >= sizeof *request + SNAP_BTRFS_MAX_ITEM, FALSE);
+  g_return_val_if_fail (length >= sizeof *request, FALSE);
   memset (request, 0, sizeof *request);
   fill_key (&request->key, search);
   request->buf_size = length - sizeof *request;
@@ -51,14 +54,12 @@ gboolean
 snap_btrfs_may_search (int fd)
 {
   const SnapBtrfsTreeSearch nothing = { .n_max = 1 };
-  gsize length =
-      sizeof (struct btrfs_ioctl_search_args_v2) + SNAP_BTRFS_MAX_ITEM;
-  g_autofree guint8 *buffer = g_malloc (length);
+  SNAP_BTRFS_BUFFER (buffer, 64);
   guint32 n_found;
   SnapBytes found;
 
-  return snap_btrfs_search (fd, &nothing, buffer, length, &found, &n_found,
-                            NULL);
+  return snap_btrfs_search (fd, &nothing, buffer, sizeof buffer, &found,
+                            &n_found, NULL);
 }
 
 gboolean

@@ -11,6 +11,13 @@
    left behind a result, more may have been found than fitted. */
 #define SNAP_BTRFS_MAX_ITEM (64 * 1024 + 32)
 
+/* What a search needs of its buffer for itself. */
+#define SNAP_BTRFS_REQUEST 112
+
+/* A buffer on the stack, for small items of @room bytes together. */
+#define SNAP_BTRFS_BUFFER(name, room) \
+  _Alignas(guint64) guint8 name[SNAP_BTRFS_REQUEST + (room)]
+
 /* Items of one object and one type in the tree that a descriptor's file lies
    in. */
 typedef struct {
@@ -22,10 +29,10 @@ typedef struct {
 } SnapBtrfsTreeSearch;
 
 /*
- * Search.  *found borrows the rest of @buffer, from malloc(), which begins with
- * *n_found items as format/btrfs-item parses them, ascending, from the first
- * on.  It stops when @n_max are found or the next does not fit; then another
- * search goes on.
+ * Search.  *found borrows the rest of @buffer, aligned as from malloc(), which
+ * begins with *n_found items as format/btrfs-item parses them, ascending, from
+ * the first on.  It stops when @n_max are found or the next does not fit; then
+ * another search goes on.  If not even the first fits, that is an error.
  *
  * Errors: UNSUPPORTED (this needs CAP_SYS_ADMIN), IO; they do not name the
  * file.

@@ -8,9 +8,37 @@
 #include <stdarg.h>
 
 #include "snapshot-core/base/error.h"
+#include "snapshot-core/os/library.h"
+
+#define FUNCTIONS(F)         \
+  F (dm_get_next_target)     \
+  F (dm_hold_control_dev)    \
+  F (dm_log_with_errno_init) \
+  F (dm_task_create)         \
+  F (dm_task_destroy)        \
+  F (dm_task_get_errno)      \
+  F (dm_task_get_info)       \
+  F (dm_task_no_open_count)  \
+  F (dm_task_run)            \
+  F (dm_task_set_message)    \
+  F (dm_task_set_name)       \
+  F (dm_task_set_sector)     \
+  F (dm_udev_set_sync_support)
+
+static struct {
+  FUNCTIONS (SNAP_LIBRARY_POINTER)
+} lib;
+
+static const char *const lib_names[] = { FUNCTIONS (SNAP_LIBRARY_NAME) };
 
 typedef struct dm_task DmTask;
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (DmTask, dm_task_destroy)
+
+static void
+task_free (DmTask *task)
+{
+  lib.dm_task_destroy (task);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (DmTask, task_free)
 
 static GMutex mutex; /* over every call into the library */
 
@@ -34,17 +62,41 @@ static void G_GNUC_PRINTF (5, 6) note (int level, const char *file, int line,
   va_end (arguments);
 }
 
-static void
+static gboolean
+load (void)
+{
+  g_autoptr (GError) error = NULL;
+
+  if (snap_library_load (SNAP_DEVMAPPER_SONAME, lib_names,
+                         G_N_ELEMENTS (lib_names), &lib, &error))
+    return TRUE;
+  g_strlcpy (said.text, error->message, sizeof said.text);
+  return FALSE;
+}
+
+/* FALSE with what is said where the library cannot be had. */
+static gboolean
 initialise (void)
 {
-  static gsize once = 0;
+  static gboolean done;
 
-  if (!g_once_init_enter (&once))
-    return;
-  dm_log_with_errno_init (note);
-  dm_udev_set_sync_support (0);
-  dm_hold_control_dev (1);
-  g_once_init_leave (&once, 1);
+  if (done)
+    return TRUE;
+  if (!load ())
+    return FALSE;
+  lib.dm_log_with_errno_init (note);
+  lib.dm_udev_set_sync_support (0);
+  lib.dm_hold_control_dev (1);
+  return done = TRUE;
+}
+
+/* Begin a call: nothing is said yet. */
+static DmTask *
+task_begin (int type)
+{
+  said.text[0] = '\0';
+  said.errnum = 0;
+  return initialise () ? lib.dm_task_create (type) : NULL;
 }
 
 static SnapError
@@ -70,14 +122,10 @@ code_of (int errnum)
 static DmTask *
 task_new (int type, const char *name)
 {
-  g_autoptr (DmTask) task = NULL;
+  g_autoptr (DmTask) task = task_begin (type);
 
-  initialise ();
-  said.text[0] = '\0';
-  said.errnum = 0;
-  task = dm_task_create (type);
-  if (task == NULL || (name != NULL && !dm_task_set_name (task, name))
-      || !dm_task_no_open_count (task))
+  if (task == NULL || (name != NULL && !lib.dm_task_set_name (task, name))
+      || !lib.dm_task_no_open_count (task))
     return NULL;
   return g_steal_pointer (&task);
 }
@@ -85,9 +133,9 @@ task_new (int type, const char *name)
 static gboolean
 task_run (DmTask *task)
 {
-  if (task != NULL && dm_task_run (task))
+  if (task != NULL && lib.dm_task_run (task))
     return TRUE;
-  said.errnum = task != NULL ? dm_task_get_errno (task) : 0;
+  said.errnum = task != NULL ? lib.dm_task_get_errno (task) : 0;
   return FALSE;
 }
 
@@ -100,6 +148,14 @@ refuse (const char *name, const char *what, GError **error)
   return snap_error_set (
       error, SNAP_ERROR_UNSUPPORTED, "%s: %s: %s", name, what,
       said.text[0] != '\0' ? said.text : "device mapper is not available");
+}
+
+void
+snap_dm_load (void)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&mutex);
+
+  load ();
 }
 
 gboolean
@@ -115,13 +171,11 @@ gboolean
 snap_dm_info (const char *name, SnapDmInfo *info, GError **error)
 {
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&mutex);
-  g_autoptr (DmTask) task = NULL;
+  g_autoptr (DmTask) task = task_begin (DM_DEVICE_INFO);
   struct dm_info dm;
 
-  initialise ();
-  task = dm_task_create (DM_DEVICE_INFO);
-  if (task == NULL || !dm_task_set_name (task, name) || !task_run (task)
-      || !dm_task_get_info (task, &dm))
+  if (task == NULL || !lib.dm_task_set_name (task, name) || !task_run (task)
+      || !lib.dm_task_get_info (task, &dm))
     return refuse (name, "state", error);
   info->exists = dm.exists;
   info->suspended = dm.exists && dm.suspended;
@@ -143,7 +197,7 @@ first_target (int type, const char *name, const char *what, GError **error)
     refuse (name, what, error);
     return NULL;
   }
-  dm_get_next_target (task, NULL, &start, &length, &target, &parameters);
+  lib.dm_get_next_target (task, NULL, &start, &length, &target, &parameters);
   if (target == NULL) {
     snap_error_set (error, SNAP_ERROR_NOT_FOUND, "%s: has no table", name);
     return NULL;
@@ -170,8 +224,8 @@ snap_dm_message (const char *name, const char *text, GError **error)
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&mutex);
   g_autoptr (DmTask) task = task_new (DM_DEVICE_TARGET_MSG, name);
 
-  return (task != NULL && dm_task_set_sector (task, 0)
-          && dm_task_set_message (task, text) && task_run (task))
+  return (task != NULL && lib.dm_task_set_sector (task, 0)
+          && lib.dm_task_set_message (task, text) && task_run (task))
          || refuse (name, text, error);
 }
 

@@ -16,6 +16,10 @@
 
 #include <glib.h>
 
+/* Load the library now rather than with the first call: while a device stands
+   still, it might not be readable.  If it cannot be had, that call says so. */
+void snap_dm_load (void);
+
 /*
  * Open the control device and keep it open, so that later calls open nothing.
  * Without it the first call does that.

@@ -2,6 +2,7 @@
 noinst_LTLIBRARIES += libsnap-os.la
 libsnap_os_la_SOURCES = \
 	%D%/beneath.c %D%/beneath.h \
+	%D%/block-stack.c %D%/block-stack.h \
 	%D%/btrfs-ioctl.c %D%/btrfs-ioctl.h \
 	%D%/btrfs-subvolume.c %D%/btrfs-subvolume.h \
 	%D%/child.c %D%/child.h \
@@ -14,6 +15,7 @@ libsnap_os_la_SOURCES = \
 	%D%/file-reader.c %D%/file-reader.h \
 	%D%/image-lock.c %D%/image-lock.h \
 	%D%/keeper.c %D%/keeper.h \
+	%D%/library.c %D%/library.h \
 	%D%/lock-file.c %D%/lock-file.h \
 	%D%/nbd-source.c %D%/nbd-source.h \
 	%D%/page-cache.c %D%/page-cache.h \
@@ -21,5 +23,7 @@ libsnap_os_la_SOURCES = \
 	%D%/reflink.c %D%/reflink.h \
 	%D%/reserved-directory.c %D%/reserved-directory.h
 libsnap_os_la_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS) $(BTRFSUTIL_CFLAGS) \
-	$(DEVMAPPER_CFLAGS)
-libsnap_os_la_LIBADD = $(LIBNBD_LIBS) $(BTRFSUTIL_LIBS) $(DEVMAPPER_LIBS)
+	$(DEVMAPPER_CFLAGS) \
+	-DSNAP_DEVMAPPER_SONAME='"$(DEVMAPPER_SONAME)"' \
+	-DSNAP_LIBNBD_SONAME='"$(LIBNBD_SONAME)"'
+libsnap_os_la_LIBADD = $(BTRFSUTIL_LIBS)

@@ -19,6 +19,7 @@
 #include "snapshot-core/os/deadline.h"
 #include "snapshot-core/os/fd.h"
 #include "snapshot-core/os/keeper.h"
+#include "snapshot-core/os/library.h"
 
 /* The longest read that every NBD server accepts, bytes. */
 #define MAX_READ (32 * 1024 * 1024)
@@ -60,6 +61,37 @@ struct _SnapNbdSource {
   guint n_alive; /* atomic */
   char *ended;   /* why none is alive; set before SELF enters the queue */
 };
+
+/* ---- libnbd, which brings a TLS library and an XML parser with it ---- */
+
+#define FUNCTIONS(F)            \
+  F (nbd_aio_command_completed) \
+  F (nbd_aio_connect_socket)    \
+  F (nbd_aio_is_closed)         \
+  F (nbd_aio_is_connecting)     \
+  F (nbd_aio_is_dead)           \
+  F (nbd_aio_is_ready)          \
+  F (nbd_aio_pread)             \
+  F (nbd_close)                 \
+  F (nbd_create)                \
+  F (nbd_get_error)             \
+  F (nbd_get_size)              \
+  F (nbd_poll)                  \
+  F (nbd_set_export_name)       \
+  F (nbd_set_request_structured_replies)
+
+static struct {
+  FUNCTIONS (SNAP_LIBRARY_POINTER)
+} lib;
+
+static const char *const lib_names[] = { FUNCTIONS (SNAP_LIBRARY_NAME) };
+
+static gboolean
+load_libnbd (GError **error)
+{
+  return snap_library_load (SNAP_LIBNBD_SONAME, lib_names,
+                            G_N_ELEMENTS (lib_names), &lib, error);
+}
 
 /* ---- sockets: a listening one for the server, connected ones for us ---- */
 
@@ -214,21 +246,21 @@ static gboolean
 shake_hands (struct nbd_handle *nbd, int *fd, const char *export_name,
              SnapDeadline deadline)
 {
-  if (nbd_set_export_name (nbd, export_name) < 0
-      || nbd_set_request_structured_replies (nbd, false) < 0
-      || nbd_aio_connect_socket (nbd, snap_fd_steal (fd)) < 0)
+  if (lib.nbd_set_export_name (nbd, export_name) < 0
+      || lib.nbd_set_request_structured_replies (nbd, false) < 0
+      || lib.nbd_aio_connect_socket (nbd, snap_fd_steal (fd)) < 0)
     return FALSE;
-  while (nbd_aio_is_connecting (nbd)) {
-    if (nbd_poll (nbd, snap_deadline_left_ms (deadline)) <= 0)
+  while (lib.nbd_aio_is_connecting (nbd)) {
+    if (lib.nbd_poll (nbd, snap_deadline_left_ms (deadline)) <= 0)
       return FALSE;
   }
-  return nbd_aio_is_ready (nbd);
+  return lib.nbd_aio_is_ready (nbd);
 }
 
 static void
 close_handle (gpointer handle)
 {
-  nbd_close (handle);
+  lib.nbd_close (handle);
 }
 
 static gboolean
@@ -237,7 +269,7 @@ connect_all (SnapNbdSource *self, Sockets *sockets, const char *export_name)
   SnapDeadline deadline = snap_deadline_in (HANDSHAKE_MS);
 
   for (guint i = 0; i < sockets->n; i++) {
-    struct nbd_handle *nbd = nbd_create ();
+    struct nbd_handle *nbd = lib.nbd_create ();
 
     if (nbd == NULL)
       return FALSE;
@@ -253,7 +285,7 @@ connect_all (SnapNbdSource *self, Sockets *sockets, const char *export_name)
 static gboolean
 learn_size (SnapNbdSource *self)
 {
-  gint64 size = nbd_get_size (g_ptr_array_index (self->handles, 0));
+  gint64 size = lib.nbd_get_size (g_ptr_array_index (self->handles, 0));
 
   self->size = (guint64) size;
   return size >= 0;
@@ -267,7 +299,7 @@ learn_size (SnapNbdSource *self)
 static gboolean
 refuse_server (SnapNbdSource *self, GError **error)
 {
-  const char *text = nbd_get_error ();
+  const char *text = lib.nbd_get_error ();
   g_autofree char *answer = g_strdup (text != NULL ? text : "no answer");
   gboolean ended = snap_child_wait (self->pid, REFUSED_MS);
   g_autofree char *end = NULL;
@@ -305,7 +337,8 @@ snap_nbd_source_spawn (const char *const *argv, const int *fds, gsize n_fds,
   g_return_val_if_fail (n_connections > 0 && n_connections <= MAX_CONNECTIONS,
                         NULL);
 
-  if (!open_stderr (self, error) || !sockets_open (&sockets, name, error)
+  if (!load_libnbd (error) || !open_stderr (self, error)
+      || !sockets_open (&sockets, name, error)
       || !start_server (self, argv, fds, n_fds, sockets.listen_fd, error))
     return NULL;
 
@@ -353,7 +386,7 @@ retire_handle (SnapNbdSource *self)
 static gboolean
 has_ended (struct nbd_handle *nbd)
 {
-  return nbd_aio_is_dead (nbd) || nbd_aio_is_closed (nbd);
+  return lib.nbd_aio_is_dead (nbd) || lib.nbd_aio_is_closed (nbd);
 }
 
 /* A server that is silent will not answer the others either: with it end all
@@ -374,13 +407,14 @@ read_in_time (SnapNbdSource *self, struct nbd_handle *nbd, guint64 offset,
   SnapDeadline deadline = snap_deadline_in (self->patience_ms);
   int done = 0;
   gint64 cookie =
-      nbd_aio_pread (nbd, buffer, length, offset, NBD_NULL_COMPLETION, 0);
+      lib.nbd_aio_pread (nbd, buffer, length, offset, NBD_NULL_COMPLETION, 0);
 
   *in_time = TRUE;
   while (cookie > 0
-         && (done = nbd_aio_command_completed (nbd, (uint64_t) cookie)) == 0) {
+         && (done = lib.nbd_aio_command_completed (nbd, (uint64_t) cookie))
+                == 0) {
     int left_ms = snap_deadline_left_ms (deadline);
-    int polled = left_ms > 0 ? nbd_poll (nbd, left_ms) : 0;
+    int polled = left_ms > 0 ? lib.nbd_poll (nbd, left_ms) : 0;
 
     *in_time = polled != 0 || left_ms > 1;
     if (polled < 0 || !*in_time)
@@ -410,7 +444,7 @@ read_piece (SnapNbdSource *self, guint64 offset, void *buffer, gsize length,
     if (!done)
       snap_error_set (error, SNAP_ERROR_IO,
                       "%s: read at offset %" G_GUINT64_FORMAT ": %s",
-                      self->name, offset, nbd_get_error ());
+                      self->name, offset, lib.nbd_get_error ());
     g_async_queue_push (self->idle, nbd);
     return done;
   }

@@ -55,7 +55,8 @@ def make_history(disk, n_few, n_many, hole):
     for older, newer, change in (
             ("first", "few", lambda: files.change_blocks(disk.path, disk.size, n_few)),
             ("few", "many", lambda: files.change_blocks(disk.path, disk.size, n_many)),
-            ("many", "hole", lambda: files.punch(disk.path, disk.size // 4, hole))):
+            ("many", "hole", lambda: files.punch(disk.path, disk.size // 4, hole)),
+            ("hole", "holes", lambda: files.punch(disk.path, disk.size * 3 // 4, hole))):
         changed[older, newer] = change()
         disk.snapshot(newer)
     return changed
@@ -83,10 +84,11 @@ def main():
         for (older, newer), blocks in changed.items():
             disk.check(older, newer, blocks)
         about = f"{size // MIB} MiB on btrfs in {size // PIECE} extents"
-        few, many, punched = (Pair(disk, *names) for names in changed)
+        few, many, punched, again = (Pair(disk, *names) for names in changed)
         few.against_all(f"{about}, 200 changes", runs, "≥ 50")
         many.against_all(f"{about}, {n_many} changes", max(runs // 3, 3))
         punched.against_all(f"{about}, hole of {hole // MIB} MiB", runs)
+        again.against_all(f"{about}, another such hole", runs)
         start_of_programs(folder, runs)
 
 

@@ -137,8 +137,10 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   from.extents = parse_items (data, split);
   to.extents = parse_items (data + split, size - split);
   from.max_batch = to.max_batch = 1 + head.max_batch;
-  diff.from = (SnapBtrfsSide){ &from.map, head.from_size, head.from_allocated };
-  diff.to = (SnapBtrfsSide){ &to.map, head.to_size, head.to_allocated };
+  diff.from = (SnapBtrfsSide){ &from.map, head.from_size, head.from_allocated,
+                               (head.flags & 4) != 0 };
+  diff.to = (SnapBtrfsSide){ &to.map, head.to_size, head.to_allocated,
+                             (head.flags & 8) != 0 };
   diff.from_is_newer = head.flags & 1;
   diff.n_threads = head.flags & 2;
   run_diff (&diff);

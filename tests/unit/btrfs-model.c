@@ -343,6 +343,31 @@ model_allocated (const Model *self)
   return sum;
 }
 
+static gboolean
+is_full (const Model *self)
+{
+  guint64 end = 0;
+
+  for (guint i = 0; i < self->leaves->len; i++)
+    for (guint j = 0; j < leaf_at (self, i)->extents->len; j++) {
+      const SnapBtrfsExtent *extent = nth (leaf_at (self, i), j);
+
+      if (extent->kind != SNAP_BTRFS_DATA || extent->start != end)
+        return FALSE;
+      end = extent_end (extent);
+    }
+  return end == self->size;
+}
+
+SnapBtrfsSide
+model_side (Model *self)
+{
+  return (SnapBtrfsSide){ .map = &self->map,
+                          .size = self->size,
+                          .allocated = model_allocated (self),
+                          .is_full = is_full (self) };
+}
+
 guint64
 model_content (const Model *self, guint64 block)
 {

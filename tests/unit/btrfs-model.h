@@ -44,6 +44,9 @@ void model_drop_leaf (Model *self, guint index);
 /* The bytes that its inode counts. */
 guint64 model_allocated (const Model *self);
 
+/* It as one side of a diff. */
+SnapBtrfsSide model_side (Model *self);
+
 /* What a block reads as: 0 for zeroes, otherwise a number that two blocks
    share only if they show the same. */
 guint64 model_content (const Model *self, guint64 block);

@@ -174,6 +174,10 @@ SNAP_UNIT_TESTS += %D%/test-hold
 %C%_test_hold_SOURCES = %D%/test-hold.c
 %C%_test_hold_LDADD = $(SNAP_MEMORY_LIBS)
 
+SNAP_UNIT_TESTS += %D%/test-library
+%C%_test_library_SOURCES = %D%/test-library.c
+%C%_test_library_LDADD = libsnap-os.la libsnap-base.la $(GLIB_LIBS)
+
 SNAP_UNIT_TESTS += %D%/test-lvm-report
 %C%_test_lvm_report_SOURCES = %D%/test-lvm-report.c
 %C%_test_lvm_report_LDADD = $(SNAP_UNIT_LIBS)

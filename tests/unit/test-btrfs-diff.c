@@ -12,8 +12,8 @@ run_diff (Model *from, Model *to, guint64 since, gboolean from_is_newer,
           SnapBtrfsMethod *method)
 {
   const SnapBtrfsDiff diff = {
-    .from = { &from->map, from->size, model_allocated (from) },
-    .to = { &to->map, to->size, model_allocated (to) },
+    .from = model_side (from),
+    .to = model_side (to),
     .granularity = MODEL_BLOCK,
     .since = since,
     .from_is_newer = from_is_newer,
@@ -128,6 +128,65 @@ test_a_hole_item_is_found (void)
 
   model_put_hole (newer, 100, 41);
   g_assert_cmpint (check (older, newer), ==, SNAP_BTRFS_BY_CANDIDATES);
+}
+
+static guint
+count_searches (Model *older, Model *newer)
+{
+  older->n_searches = newer->n_searches = 0;
+  g_assert_cmpint (check (older, newer), ==, SNAP_BTRFS_BY_CANDIDATES);
+  return (guint) older->n_searches;
+}
+
+/* However many extents were in it, and in whichever order it is asked. */
+static void
+test_a_hole_in_a_full_file_is_told_without_them (void)
+{
+  static const guint64 lengths[] = { 30, 300, 2000 };
+  guint n_searches[G_N_ELEMENTS (lengths)];
+
+  for (gsize i = 0; i < G_N_ELEMENTS (lengths); i++) {
+    g_autoptr (Model) older = make_older (3000);
+    g_autoptr (Model) newer = NULL;
+
+    older->max_batch = 10;
+    newer = model_snapshot (older);
+    model_punch (newer, 304, lengths[i]);
+    n_searches[i] = count_searches (older, newer);
+  }
+  g_assert_cmpuint (n_searches[1], <=, n_searches[0] + 2);
+  g_assert_cmpuint (n_searches[2], <=, n_searches[0] + 2);
+}
+
+/* What was a hole before is none of the changes. */
+static void
+test_a_hole_around_a_hole_is_told_exactly (void)
+{
+  g_autoptr (Model) older = make_older (3000);
+  g_autoptr (Model) newer = NULL;
+
+  older->generation = CUT;
+  model_punch (older, 1000, 500);
+  model_preallocate (older, 1200, 100);
+  older->generation = CUT + 1;
+  newer = model_snapshot (older);
+  model_punch (newer, 303, 2000);
+  g_assert_cmpint (check (older, newer), ==, SNAP_BTRFS_BY_CANDIDATES);
+}
+
+/* Neither the leaves beside it nor anything else. */
+static void
+test_a_write_costs_three_searches (void)
+{
+  g_autoptr (Model) older = make_older (3000);
+  g_autoptr (Model) newer = model_snapshot (older);
+  SnapBtrfsMethod method;
+  g_autoptr (SnapExtents) dirty = NULL;
+
+  model_write (newer, 1500, 1);
+  dirty = run_diff (older, newer, CUT + 1, FALSE, &method);
+  g_assert_cmpuint (snap_extents_n (dirty), ==, 1);
+  g_assert_cmpint (older->n_searches + newer->n_searches, <=, 3);
 }
 
 /* Wherever in its leaf it was: nothing is left of it on one side or the
@@ -338,6 +397,36 @@ test_random_histories_are_told_exactly (void)
   g_assert_cmpuint (n_used[SNAP_BTRFS_BY_WALK_UNEXPLAINED], >, 20);
 }
 
+static SnapExtents *
+diff_in_threads (Model *from, Model *to, guint n_threads,
+                 gboolean from_is_newer, SnapBtrfsMethod *method)
+{
+  const SnapBtrfsDiff diff = { .from = model_side (from),
+                               .to = model_side (to),
+                               .granularity = MODEL_BLOCK,
+                               .since = CUT + 1,
+                               .from_is_newer = from_is_newer,
+                               .n_threads = n_threads };
+
+  return snap_btrfs_diff (&diff, 0, to->size, method, NULL);
+}
+
+static SnapBtrfsMethod
+check_threads (Model *from, Model *to, gboolean from_is_newer)
+{
+  SnapBtrfsMethod method;
+  g_autoptr (SnapExtents) one =
+      diff_in_threads (from, to, 1, from_is_newer, NULL);
+  g_autoptr (SnapExtents) several = NULL;
+
+  from->max_batch = to->max_batch = 1; /* more than one search is worth it */
+  several = diff_in_threads (from, to, 3, from_is_newer, &method);
+  from->max_batch = to->max_batch = 1000;
+  assert_true_diff (from, to, several);
+  g_assert_cmpuint (snap_extents_n (one), ==, snap_extents_n (several));
+  return method;
+}
+
 /* Files of several parts, compared by one thread and by three. */
 static void
 test_threads_find_what_one_finds (void)
@@ -345,21 +434,51 @@ test_threads_find_what_one_finds (void)
   for (guint round = 0; round < 200; round++) {
     g_autoptr (Model) older = make_older (g_test_rand_int_range (300, 2500));
     g_autoptr (Model) newer = model_snapshot (older);
-    SnapBtrfsDiff diff = { .granularity = MODEL_BLOCK, .since = CUT + 1 };
-    g_autoptr (SnapExtents) one = NULL;
-    g_autoptr (SnapExtents) several = NULL;
 
     change_at_random (newer, g_test_rand_int_range (0, 30));
-    diff.from =
-        (SnapBtrfsSide){ &older->map, older->size, model_allocated (older) };
-    diff.to =
-        (SnapBtrfsSide){ &newer->map, newer->size, model_allocated (newer) };
-    one = snap_btrfs_diff (&diff, 0, newer->size, NULL, NULL);
-    diff.n_threads = 3;
-    several = snap_btrfs_diff (&diff, 0, newer->size, NULL, NULL);
-    assert_true_diff (older, newer, several);
-    g_assert_cmpuint (snap_extents_n (one), ==, snap_extents_n (several));
+    check_threads (older, newer, FALSE);
+    check_threads (newer, older, TRUE);
   }
+}
+
+/* Changes that reach over where the parts meet, and holes of several parts. */
+static void
+test_what_lies_in_two_parts_is_found (void)
+{
+  const guint64 part = 256; /* blocks; see MIN_PART_LENGTH */
+
+  for (guint64 first = part - 14; first < part + 3; first++) {
+    g_autoptr (Model) older = make_older (5 * part);
+    g_autoptr (Model) written = model_snapshot (older);
+    g_autoptr (Model) cut = model_snapshot (older);
+
+    model_write (written, first, 12);
+    check_threads (older, written, FALSE);
+    check_threads (written, older, TRUE);
+    model_punch (cut, first, 3 * part - 6);
+    check_threads (older, cut, FALSE);
+    check_threads (cut, older, TRUE);
+  }
+}
+
+/* It is in neither of the parts' candidates, and missing in none. */
+static void
+test_an_old_extent_in_two_parts_is_left_out (void)
+{
+  const guint64 part = 256;
+  g_autoptr (Model) older = make_older (5 * part);
+  g_autoptr (Model) newer = NULL;
+
+  older->generation = CUT;
+  model_write (older, part - 6, 12);
+  model_write (older, 2 * part - 6, 12);
+  older->generation = CUT + 1;
+  newer = model_snapshot (older);
+  model_punch (newer, 3 * part + 100, 1);
+  g_assert_cmpint (check_threads (older, newer, FALSE), ==,
+                   SNAP_BTRFS_BY_CANDIDATES);
+  g_assert_cmpint (check_threads (newer, older, TRUE), ==,
+                   SNAP_BTRFS_BY_CANDIDATES);
 }
 
 static void
@@ -375,8 +494,8 @@ test_a_part_is_cut_out_of_the_whole (void)
   whole = run_diff (older, newer, 0, FALSE, &method);
   for (guint64 i = 0; i + 16 < newer->size / MODEL_BLOCK; i += 7) {
     const SnapBtrfsDiff diff = {
-      .from = { &older->map, older->size, model_allocated (older) },
-      .to = { &newer->map, newer->size, model_allocated (newer) },
+      .from = model_side (older),
+      .to = model_side (newer),
       .granularity = MODEL_BLOCK,
       .since = sinces[i % 2],
     };
@@ -403,6 +522,12 @@ main (int argc, char **argv)
                    test_a_hole_that_leaves_no_item_is_found);
   g_test_add_func ("/btrfs-diff/a-hole-item-is-found",
                    test_a_hole_item_is_found);
+  g_test_add_func ("/btrfs-diff/a-hole-in-a-full-file-is-told-without-them",
+                   test_a_hole_in_a_full_file_is_told_without_them);
+  g_test_add_func ("/btrfs-diff/a-hole-around-a-hole-is-told-exactly",
+                   test_a_hole_around_a_hole_is_told_exactly);
+  g_test_add_func ("/btrfs-diff/a-write-costs-three-searches",
+                   test_a_write_costs_three_searches);
   g_test_add_func ("/btrfs-diff/a-hole-at-any-place-of-a-leaf-is-found",
                    test_a_hole_at_any_place_of_a_leaf_is_found);
   g_test_add_func ("/btrfs-diff/a-leaf-that-is-gone-shows-in-the-bytes",
@@ -425,6 +550,10 @@ main (int argc, char **argv)
                    test_random_histories_are_told_exactly);
   g_test_add_func ("/btrfs-diff/threads-find-what-one-finds",
                    test_threads_find_what_one_finds);
+  g_test_add_func ("/btrfs-diff/what-lies-in-two-parts-is-found",
+                   test_what_lies_in_two_parts_is_found);
+  g_test_add_func ("/btrfs-diff/an-old-extent-in-two-parts-is-left-out",
+                   test_an_old_extent_in_two_parts_is_left_out);
   g_test_add_func ("/btrfs-diff/a-part-is-cut-out-of-the-whole",
                    test_a_part_is_cut_out_of_the_whole);
   return g_test_run ();

@@ -168,6 +168,7 @@ test_reads_an_inode (void)
   put_le64 (body + 8, 22);
   put_le64 (body + 16, 33);
   put_le64 (body + 24, 44);
+  put_le64 (body + 64, 1 << 4); /* flags: preallocated */
   buffer = make_item (0, BTRFS_INODE_ITEM_KEY, body, sizeof body);
   bytes = (SnapBytes){ .at = buffer->data, .left = buffer->len };
   g_assert_true (snap_btrfs_item_take (&bytes, &item));
@@ -176,7 +177,12 @@ test_reads_an_inode (void)
   g_assert_cmpuint (inode.generation, ==, 11);
   g_assert_cmpuint (inode.size, ==, 33);
   g_assert_cmpuint (inode.allocated, ==, 44);
-  item.body.left = 31;
+  g_assert_true (inode.may_be_preallocated);
+  body[64] = 0xef;
+  item.body.at = body;
+  g_assert_true (snap_btrfs_inode_parse (&item, &inode, NULL));
+  g_assert_false (inode.may_be_preallocated);
+  item.body.left = 71;
   g_assert_false (snap_btrfs_inode_parse (&item, &inode, NULL));
 }
 

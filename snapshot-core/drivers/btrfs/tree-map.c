@@ -7,15 +7,20 @@
 
 #include "snapshot-core/os/btrfs-ioctl.h"
 
-/* Room for some 550 extents at once.  Larger is not faster: a search costs
+/* Room for some 1300 extents at once.  Larger is not faster: a search costs
    little, and the kernel first looks whether it may write to every page. */
-#define BUFFER_LENGTH (48 * 1024 + SNAP_BTRFS_MAX_ITEM)
+#define BUFFER_LENGTH (112 * 1024)
+
+/* The item of an extent with its header, and more than any but the first
+   extent of a file can have: only that one can be inline. */
+#define ITEM_LENGTH 85
+#define MAX_NEXT_ITEM (4 * 1024)
 
 typedef struct {
   SnapBtrfsMap parent;
   int fd; /* borrowed */
   guint64 inode_number;
-  guint8 *buffer;
+  guint8 *buffer; /* NULL before the first search */
 } TreeMap;
 
 static gboolean
@@ -37,6 +42,19 @@ take_extents (SnapBytes *found, guint32 n, GArray *extents, GError **error)
   return TRUE;
 }
 
+/* As much of the buffer as is likely to be needed. */
+static gsize
+choose_length (const SnapBtrfsSearch *search)
+{
+  guint64 n = search->n_max != 0 ? search->n_max : search->n_likely;
+  guint64 length =
+      SNAP_BTRFS_REQUEST + MAX_NEXT_ITEM + (n + n / 4) * ITEM_LENGTH;
+
+  if (n == 0 || search->first == 0)
+    return BUFFER_LENGTH;
+  return (gsize) MIN (length, BUFFER_LENGTH);
+}
+
 static gboolean
 tree_map_search (SnapBtrfsMap *map, const SnapBtrfsSearch *search,
                  GArray *extents, gboolean *more, GError **error)
@@ -51,16 +69,20 @@ tree_map_search (SnapBtrfsMap *map, const SnapBtrfsSearch *search,
     .n_max = search->n_max != 0 ? search->n_max : G_MAXUINT32,
   };
   SnapBytes found;
+  gsize length;
   guint32 n;
 
   *more = FALSE;
   if (search->first >= search->end)
     return TRUE;
-  if (!snap_btrfs_search (self->fd, &request, self->buffer, BUFFER_LENGTH,
-                          &found, &n, error)
+  if (self->buffer == NULL)
+    self->buffer = g_malloc (BUFFER_LENGTH);
+  length = choose_length (search);
+  if (!snap_btrfs_search (self->fd, &request, self->buffer, length, &found, &n,
+                          error)
       || !take_extents (&found, n, extents, error))
     return FALSE;
-  *more = n == request.n_max || found.left < SNAP_BTRFS_MAX_ITEM;
+  *more = n == request.n_max || found.left < MAX_NEXT_ITEM;
   return TRUE;
 }
 
@@ -82,7 +104,6 @@ btrfs_tree_map_new (int fd, guint64 inode_number)
   self->parent.free = btrfs_tree_map_free;
   self->fd = fd;
   self->inode_number = inode_number;
-  self->buffer = g_malloc (BUFFER_LENGTH);
   return &self->parent;
 }
 
@@ -105,12 +126,12 @@ btrfs_read_inode (int fd, guint64 inode_number, SnapBtrfsInode *inode,
                                         .type = BTRFS_INODE_ITEM_KEY,
                                         .last_offset = G_MAXUINT64,
                                         .n_max = 1 };
-  g_autofree guint8 *buffer = g_malloc (BUFFER_LENGTH);
+  SNAP_BTRFS_BUFFER (buffer, 1024);
   SnapBtrfsItem item;
   SnapBytes found;
   guint32 n;
 
-  if (!snap_btrfs_search (fd, &request, buffer, BUFFER_LENGTH, &found, &n,
+  if (!snap_btrfs_search (fd, &request, buffer, sizeof buffer, &found, &n,
                           error))
     return FALSE;
   if (n != 1 || !snap_btrfs_item_take (&found, &item))
