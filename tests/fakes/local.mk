@@ -1,9 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Faults that real parts do not produce on demand.
-check_LTLIBRARIES += fault-at-change.la kill-at-write.la
+check_LTLIBRARIES += fault-at-change.la kill-at-write.la other-device.la \
+	run-at-search.la tell-tsan.la
 fault_at_change_la_SOURCES = %D%/fault-at-change.c
 fault_at_change_la_CFLAGS = -Wall
 fault_at_change_la_LDFLAGS = -module -avoid-version -rpath /nowhere
 kill_at_write_la_SOURCES = %D%/kill-at-write.c
 kill_at_write_la_CFLAGS = -Wall
 kill_at_write_la_LDFLAGS = -module -avoid-version -rpath /nowhere
+other_device_la_SOURCES = %D%/other-device.c
+other_device_la_CFLAGS = -Wall
+other_device_la_LDFLAGS = -module -avoid-version -rpath /nowhere
+run_at_search_la_SOURCES = %D%/run-at-search.c
+run_at_search_la_CFLAGS = -Wall
+run_at_search_la_LDFLAGS = -module -avoid-version -rpath /nowhere
+tell_tsan_la_SOURCES = %D%/tell-tsan.c
+tell_tsan_la_CFLAGS = -Wall
+tell_tsan_la_LDFLAGS = -module -avoid-version -rpath /nowhere

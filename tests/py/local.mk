@@ -26,12 +26,16 @@ SNAP_PY_FULL = \
 	%D%/test_files_backup.py \
 	%D%/test_files_bad_input.py \
 	%D%/test_files_cache.py \
+	%D%/test_files_gone.py \
 	%D%/test_files_history.py \
 	%D%/test_files_kill.py \
+	%D%/test_files_lineage.py \
 	%D%/test_files_options.py \
-	%D%/test_files_lost_leaf.py \
 	%D%/test_files_mutants.py \
+	%D%/test_files_traps.py \
+	%D%/test_files_recovery.py \
 	%D%/test_files_unprivileged.py \
+	%D%/test_files_writers.py \
 	%D%/test_kill.py \
 	%D%/test_lvm_bed.py \
 	%D%/test_qcow2_encrypted.py \
@@ -39,6 +43,7 @@ SNAP_PY_FULL = \
 	%D%/test_qcow2_mutants.py
 SNAP_PY_LIBRARY = \
 	%D%/snaplib/__init__.py \
+	%D%/snaplib/btrfs_tree.py \
 	%D%/snaplib/cli.py \
 	%D%/snaplib/coverage.py \
 	%D%/snaplib/devmapper.py \
@@ -52,11 +57,20 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/mutants.py \
 	%D%/snaplib/nbd.py \
 	%D%/snaplib/oracle.py \
+	%D%/snaplib/ordered_writer.py \
 	%D%/snaplib/pages.py \
 	%D%/snaplib/qcow2_history.py \
 	%D%/snaplib/serve.py \
 	%D%/snaplib/serving.py \
-	%D%/snaplib/tools.py
+	%D%/snaplib/tools.py \
+	%D%/snaplib/trap_disk.py \
+	%D%/snaplib/traps/__init__.py \
+	%D%/snaplib/traps/holes.py \
+	%D%/snaplib/traps/leaves.py \
+	%D%/snaplib/traps/places.py \
+	%D%/snaplib/traps/shared.py \
+	%D%/snaplib/traps/sizes.py \
+	%D%/snaplib/traps/written.py
 
 TESTS += $(SNAP_PY_QUICK)
 TEST_EXTENSIONS = .py

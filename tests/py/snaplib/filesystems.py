@@ -9,6 +9,7 @@ included, when the last process in it ends: also when that is killed.
 import ctypes
 import os
 import pathlib
+import re
 import subprocess
 import tempfile
 
@@ -88,9 +89,11 @@ def subvolume(path):
 
 
 def subvolumes(path):
-    """The paths of all subvolumes of the file system, as btrfs lists them."""
+    """The paths of all subvolumes of the file system, as btrfs lists them; one
+    with a line break takes several lines."""
     listing = tools.run(["btrfs", "subvolume", "list", path])
-    return [line.split(" path ", 1)[1] for line in listing.splitlines()]
+    return [entry.split(" path ", 1)[1] for entry in re.split(r"\n(?=ID \d+ gen )|\n\Z", listing)
+            if entry]
 
 
 def leftovers(top):

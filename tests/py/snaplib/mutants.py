@@ -8,7 +8,7 @@ from snaplib import tools
 
 PACKAGES = ("gio-2.0", "gmodule-no-export-2.0", "json-glib-1.0", "libnbd")
 # In link order; an object before them takes the place of theirs.
-ARCHIVES = ("cli", "service", "drivers", "os", "format", "base")
+ARCHIVES = ("cli", "nbd-server", "service", "drivers", "os", "format", "base")
 
 
 def pkg_config(option):
@@ -31,14 +31,14 @@ def mutate(source, old, new):
     return text.replace(old, new)
 
 
-def build(folder, name, source, old, new):
-    """The broken program."""
+def build(folder, name, source, old, new, main="cli/main.o"):
+    """The broken program, nbdsnap or what else has its main() in an object."""
     broken = folder / f"{name}.c"
     broken.write_text(mutate(source, old, new))
     program = folder / f"nbdsnap-{name}"
     archives = [tools.BUILD / ".libs" / f"libsnap-{a}.a" for a in ARCHIVES]
     command = ["gcc", "-std=gnu17", "-w", "-g", f"-I{tools.TOP}", f"-I{tools.BUILD}",
-               *pkg_config("--cflags"), broken, tools.BUILD / "cli" / "main.o",
-               *archives, *libraries(), "-o", program]
+               *pkg_config("--cflags"), broken, tools.BUILD / main, *archives, *libraries(),
+               "-o", program]
     subprocess.run([str(word) for word in command], check=True, timeout=120)
     return program

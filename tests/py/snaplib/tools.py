@@ -51,7 +51,7 @@ def run(command, **options):
     """Run to success and return what was printed; fail with the stderr."""
     result = subprocess.run(
         [str(word) for word in command], capture_output=True, text=True,
-        timeout=300, **options)
+        errors="surrogateescape", timeout=300, **options)
     assert result.returncode == 0, (
         f"{' '.join(map(str, command))}: {result.returncode}: {result.stderr}")
     return result.stdout
