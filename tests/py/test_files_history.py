@@ -135,7 +135,7 @@ def test_no_history_has_a_change_that_is_missed():
     assert not faults, "\n".join(faults[:30])
     if HISTORIES >= 48:
         wanted = set(filesystem_history.OPERATIONS) | {
-            "balance", "defragment", "dedupe", "write mapped", "punch much", "clone much", "insert", "collapse",
-            "snapshot", "delete", "diff by btrfs-leaves", "diff by btrfs-tree", "diff by fiemap",
+            "balance", "defragment", "dedupe", "dedupe snapshot", "write mapped",
+            "punch much", "clone much", "insert", "collapse", "snapshot", "delete", "diff by btrfs-leaves", "diff by btrfs-tree", "diff by fiemap",
             "grow", "shrink"}
         assert wanted <= set(events), wanted - set(events)

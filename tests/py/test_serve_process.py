@@ -4,6 +4,7 @@ whom it sends away, and what it takes from a service manager."""
 
 import os
 import pathlib
+import re
 import signal
 import socket
 import struct
@@ -213,7 +214,7 @@ def test_no_child_inherits_sockets_of_the_manager(disk, tmp_path):
             handle.pread(512, 0)
             children = [int(stat.parent.name)
                         for stat in pathlib.Path("/proc").glob("[0-9]*/stat")
-                        if f") S {server.process.pid} " in read(stat)]
+                        if re.search(rf"\) [RSD] {server.process.pid} ", read(stat))]
             for child in children:
                 held = [read_link(fd) for fd in
                         pathlib.Path(f"/proc/{child}/fd").glob("*")]

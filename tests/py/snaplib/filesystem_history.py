@@ -44,13 +44,14 @@ class Setup:
 
 
 SETUPS = (
-    Setup("btrfs", "btrfs"),
+    Setup("btrfs", "btrfs", extra=("dedupe snapshot",)),
     Setup("btrfs, compressed", "btrfs", options=("compress=zstd",), ghosts=True),
     Setup("btrfs, all compressed", "btrfs", options=("compress-force=lzo",), ghosts=True),
     Setup("btrfs, nodatacow", "btrfs", nodatacow=True),
     Setup("btrfs, hole items", "btrfs", mkfs=("-O", "^no-holes")),
     Setup("btrfs, autodefrag", "btrfs", options=("autodefrag", "commit=1"), ghosts=True),
-    Setup("btrfs, moved", "btrfs", ghosts=True, extra=("balance", "defragment", "dedupe", "write mapped")),
+    Setup("btrfs, moved", "btrfs", ghosts=True,
+          extra=("balance", "defragment", "dedupe", "dedupe snapshot", "write mapped")),
     # Small leaves, so that there are many: most of the tree is never touched.
     Setup("btrfs, many extents", "btrfs", mkfs=("-n", "4096"), fragmented=True,
           extra=("punch much",) * 8),
@@ -279,6 +280,20 @@ class History:
         if length > 0:
             self.write(to, self.read(start, length))
             files.dedupe(fd, start, length, fd, to)
+
+    def do_dedupe_snapshot(self, fd, offset, length):
+        """A snapshot shares what the live file has: its lineage tells nothing any more."""
+        if not self.points:
+            return
+        point = self.rng.choice(self.points)
+        start, length = self.blocks(offset, max(length, BLOCK))
+        length = max(0, min(length, (point.size - start) // BLOCK * BLOCK))
+        if self.read(start, length) == point.content[start:start + length]:
+            with open(self.snapshot_path(point.name), "rb") as snapshot:
+                files.dedupe(fd, start, length, snapshot.fileno(), start)
+            self.clock += 1
+            first = start // BLOCK
+            point.versions[first:first + length // BLOCK] = [self.clock] * (length // BLOCK)
 
     # ---- what happens between bursts ----
 
