@@ -98,16 +98,18 @@ static void
 let_in (SnapNbdServer *self, int fd)
 {
   Guest *guest = g_new0 (Guest, 1);
+  gboolean is_in;
 
   guest->server = self;
   guest->connection = snap_nbd_connection_new (fd, &self->terms);
   if (self->guests->len < self->terms.options.max_connections)
     guest->thread = g_thread_try_new ("nbd", run_guest, guest, NULL);
-  if (guest->thread == NULL)
-    free_guest (guest);
-  else
+  is_in = guest->thread != NULL;
+  if (is_in)
     g_ptr_array_add (self->guests, guest);
-  count_guest (self, guest->thread != NULL);
+  else
+    free_guest (guest);
+  count_guest (self, is_in);
 }
 
 static Guest *

@@ -15,7 +15,7 @@ import pytest
 from snaplib import nbd, tools
 from snaplib.cli import nbdsnap, refused
 from snaplib.disk import CLUSTER, Disk
-from snaplib.serve import Serving
+from snaplib.serve import Serving, not_sanitized
 from snaplib.serve import refused as refused_by_server
 
 MIB = 1 << 20
@@ -264,6 +264,7 @@ def test_an_increment_by_qemu_is_equal_and_holds_only_what_changed(
 def test_whoever_never_asks_pays_nothing_and_whoever_asks_again_pays_once(disk, tmp_path):
     """Comparing goes through all of the metadata; reading does not."""
     tools.require("strace")
+    not_sanitized()
     trace = tmp_path / "trace"
     with Serving(f"{disk.path}@new", prefix=["strace", "-f", "-e", "trace=pread64",
                                              "-o", trace]) as server:

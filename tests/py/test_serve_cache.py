@@ -10,7 +10,7 @@ import pytest
 
 from snaplib import nbd, pages, tools
 from snaplib.disk import Disk
-from snaplib.serve import Peer, Serving
+from snaplib.serve import Peer, Serving, not_sanitized
 
 MIB = 1 << 20
 SIZE = 24 * MIB
@@ -77,6 +77,7 @@ def test_everything_stays_if_it_is_wanted(disk, tmp_path):
 
 def test_requests_that_wait_are_read_before_the_first_is_answered(disk, tmp_path):
     tools.require("strace")
+    not_sanitized()
     trace = tmp_path / "trace"
     with Serving(f"{disk.path}@a", prefix=["strace", "-f", "-o", trace, "-e",
                                            "trace=fadvise64,sendfile"]) as server:

@@ -16,7 +16,7 @@ import pytest
 
 from snaplib import nbd, tools
 from snaplib.disk import CLUSTER, Disk
-from snaplib.serve import GREETING, OPTION, Peer, Serving
+from snaplib.serve import GREETING, OPTION, Peer, Serving, not_sanitized
 from snaplib.serve import refused as refused_by_server
 
 MIB = 1 << 20
@@ -149,6 +149,7 @@ def test_a_handshake_that_trickles_in_does_not_last(disk):
 
 
 def test_many_idle_clients_cost_little(disk):
+    not_sanitized()
     with Serving(f"{disk.path}@new") as server:
         def resident():
             status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
