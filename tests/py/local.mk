@@ -10,6 +10,7 @@ SNAP_PY_QUICK = \
 	%D%/test_example_driver.py \
 	%D%/test_files_contract.py \
 	%D%/test_install.py \
+	%D%/test_nbd_client.py \
 	%D%/test_plugin_copy.py \
 	%D%/test_plugin_exports.py \
 	%D%/test_plugin_faults.py \
@@ -17,7 +18,9 @@ SNAP_PY_QUICK = \
 	%D%/test_recovery.py \
 	%D%/test_serve.py \
 	%D%/test_serve_cache.py \
+	%D%/test_serve_conformance.py \
 	%D%/test_serve_process.py \
+	%D%/test_serve_requests.py \
 	%D%/test_serve_tls.py \
 	%D%/test_thin_meta.py \
 	%D%/test_trust.py
@@ -56,6 +59,9 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/lvm.py \
 	%D%/snaplib/mutants.py \
 	%D%/snaplib/nbd.py \
+	%D%/snaplib/nbd_client.py \
+	%D%/snaplib/nbd_reply.py \
+	%D%/snaplib/nbd_wire.py \
 	%D%/snaplib/oracle.py \
 	%D%/snaplib/ordered_writer.py \
 	%D%/snaplib/pages.py \
