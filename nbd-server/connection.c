@@ -14,12 +14,17 @@
 #define MAX_WORKERS 4
 #define MAX_QUEUED 16
 
+/* How often it is looked whether a client has taken its last replies. */
+#define FIRST_LOOK_MS 1
+#define LAST_LOOK_MS 64
+
 struct _SnapNbdConnection {
   SnapNbdTerms *terms;
   int socket; /* of the stream, whatever it is wrapped in */
   SnapNbdStream *stream;
   SnapNbdInput input;
   gint stopping; /* atomic */
+  gint breaking; /* atomic */
 
   /* Past the handshake; used by the thread that reads. */
   SnapNbdSession session;
@@ -59,6 +64,7 @@ void
 snap_nbd_connection_break (SnapNbdConnection *self)
 {
   g_atomic_int_set (&self->stopping, TRUE);
+  g_atomic_int_set (&self->breaking, TRUE);
   snap_nbd_socket_break (self->socket);
 }
 
@@ -326,6 +332,30 @@ take_requests (SnapNbdConnection *self)
   }
 }
 
+/*
+ * Wait until the client has taken what was sent from files: until then, whoever
+ * rewrites those changes what it reads, and the export keeps them from that.
+ * No event tells.
+ */
+static void
+wait_until_taken (SnapNbdConnection *self)
+{
+  guint timeout_ms = self->terms->options.idle_timeout_ms;
+  guint waited_ms = 0;
+
+  if (!self->session.has_sent_file)
+    return;
+  snap_nbd_socket_end_output (self->socket);
+  for (guint look_ms = FIRST_LOOK_MS; !snap_nbd_socket_is_taken (self->socket);
+       look_ms = MIN (look_ms * 2, LAST_LOOK_MS)) {
+    if (g_atomic_int_get (&self->breaking)
+        || (timeout_ms > 0 && waited_ms >= timeout_ms))
+      return;
+    g_usleep (look_ms * 1000);
+    waited_ms += look_ms;
+  }
+}
+
 /* What was asked is answered before this returns. */
 static void
 transmit (SnapNbdConnection *self, SnapNbdAgreement agreement)
@@ -339,6 +369,7 @@ transmit (SnapNbdConnection *self, SnapNbdAgreement agreement)
       snap_nbd_workers_new (MAX_WORKERS, MAX_QUEUED, serve_job, self);
   take_requests (self);
   g_clear_pointer (&self->workers, snap_nbd_workers_free);
+  wait_until_taken (self);
   snap_nbd_session_clear (&self->session);
 }
 

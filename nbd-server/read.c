@@ -104,6 +104,7 @@ write_range (SnapNbdSession *session, const void *header, gsize header_length,
     return FALSE;
   if (!session->options->keep_pages)
     snap_export_note (session->export, range);
+  session->has_sent_file = TRUE;
   if (!session->stream->ops->send_file (session->stream, range->fd,
                                         range->fd_offset, range->length, error))
     return FALSE;

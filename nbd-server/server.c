@@ -215,6 +215,8 @@ send_away (SnapNbdServer *self, struct pollfd *wake)
   see_off (self);
   while (self->guests->len > 0 && g_get_monotonic_time () < deadline)
     wait_for (self, wake, 1, (deadline - g_get_monotonic_time ()) / 1000 + 1);
+  if (self->guests->len > 0)
+    say (self, "server: clients that did not take their replies are cut off");
   for_all_guests (self, snap_nbd_connection_break);
   while (self->guests->len > 0)
     wait_for (self, wake, 1, -1);

@@ -28,12 +28,13 @@ typedef struct {
   guint64 size;
   GArray *sources; /* SnapNbdSource */
 
-  SnapNbdAhead ahead; /* of the thread that reads requests */
-  SnapNbdSent sent;   /* under `output` */
-  GMutex output;      /* held while a message is written */
-  GMutex status;      /* one answer at a time is put together */
-  gint broken;        /* atomic: no message can be written any more */
-  gint64 *bytes_sent; /* atomic, the server's: of data */
+  SnapNbdAhead ahead;     /* of the thread that reads requests */
+  SnapNbdSent sent;       /* under `output` */
+  gboolean has_sent_file; /* under `output`: the socket may refer to pages */
+  GMutex output;          /* held while a message is written */
+  GMutex status;          /* one answer at a time is put together */
+  gint broken;            /* atomic: no message can be written any more */
+  gint64 *bytes_sent;     /* atomic, the server's: of data */
 } SnapNbdSession;
 
 /* Take over what was agreed on. */

@@ -4,6 +4,7 @@
 #include "nbd-server/stream.h"
 
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/sendfile.h>
@@ -109,7 +110,9 @@ snap_nbd_stream_new (int fd)
 
   self->ops = &plain_ops;
   self->fd = fd;
-  /* Neither matters but for speed; the second fails on Unix sockets. */
+  /* A peer that vanished is noticed some day; the rest is for speed.  Those
+     of TCP fail on Unix sockets. */
+  (void) setsockopt (fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
   (void) setsockopt (fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
   (void) setsockopt (fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   return self;
@@ -160,6 +163,35 @@ void
 snap_nbd_socket_end_input (int fd)
 {
   (void) shutdown (fd, SHUT_RD);
+}
+
+void
+snap_nbd_socket_end_output (int fd)
+{
+  (void) shutdown (fd, SHUT_WR);
+}
+
+/* A peer on this machine acknowledges what it has not read; that it has is
+   only known when it ends, too. */
+static gboolean
+is_taken_over_tcp (const struct tcp_info *info)
+{
+  return info->tcpi_state == TCP_CLOSE || info->tcpi_state == TCP_TIME_WAIT;
+}
+
+gboolean
+snap_nbd_socket_is_taken (int fd)
+{
+  guint32 memory[SK_MEMINFO_VARS] = { 0 };
+  struct tcp_info info;
+  socklen_t length = sizeof info;
+
+  if (getsockopt (fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0)
+    return is_taken_over_tcp (&info);
+  /* Between Unix sockets, what waits at the peer is accounted here. */
+  length = sizeof memory;
+  return getsockopt (fd, SOL_SOCKET, SO_MEMINFO, memory, &length) < 0
+         || memory[SK_MEMINFO_WMEM_ALLOC] == 0;
 }
 
 void

@@ -82,7 +82,7 @@ def test_a_peer_that_takes_nothing_is_cut_off_at_the_end(disk):
     for cookie in range(64):
         peer.ask(cookie, 0, 8 * MIB)
     assert peer.reply(8 * MIB)[1] == 0
-    server.stop()                            # within the deadline
+    assert "cut off" in server.stop()        # within the deadline
 
 
 def test_a_server_ends_with_its_parent(disk):
