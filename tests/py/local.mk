@@ -20,6 +20,7 @@ SNAP_PY_QUICK = \
 	%D%/test_serve_cache.py \
 	%D%/test_serve_conformance.py \
 	%D%/test_serve_hold.py \
+	%D%/test_serve_interop.py \
 	%D%/test_serve_process.py \
 	%D%/test_serve_requests.py \
 	%D%/test_serve_tls.py \

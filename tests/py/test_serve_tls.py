@@ -2,6 +2,7 @@
 """TLS with clients that have GnuTLS: certificates and keys, both versions, and
 nobody who has neither."""
 
+import json
 import os
 import pathlib
 import re
@@ -183,6 +184,31 @@ def test_qemu_img_comes_in_with_certificates_and_with_a_key(disk, certificates, 
             nbd.client("qemu-img", "convert", "--object", tls, "--image-opts", "-O", "raw",
                        f"driver=nbd,host=localhost,port={port},export=new,tls-creds=tls", copy)
             assert copy.read_bytes() == disk.truth["new"]
+
+
+def test_maps_and_increments_go_over_tls(disk, certificates, psk_file, tmp_path):
+    keys, previous = tmp_path / "psk", tmp_path / "old.raw"
+    keys.mkdir()
+    (keys / "keys.psk").write_bytes(psk_file.read_bytes())
+    previous.write_bytes(disk.truth["old"])
+    with tcp(disk, f"--tls-certificates={certificates}", f"--tls-psk={psk_file}") as server:
+        port = port_of(server)
+        for uri, tls in (
+                (f"nbds://localhost:{port}/new?tls-certificates={certificates}",
+                 f"tls-creds-x509,id=tls,endpoint=client,dir={certificates}"),
+                (f"nbds://alice@localhost:{port}/new?tls-psk-file={psk_file}",
+                 f"tls-creds-psk,id=tls,endpoint=client,dir={keys},username=alice")):
+            entries = json.loads(nbd.client("nbdinfo", "--map=qemu:dirty-bitmap:old", "--json", uri))
+            assert {e["offset"] for e in entries if e["type"]} == {0}
+            top, back = tmp_path / "top.qcow2", tmp_path / "back.raw"
+            nbd.client("qemu-img", "convert", "--object", tls, "--image-opts", "-O", "qcow2",
+                       "-B", previous, "-F", "raw",
+                       f"driver=nbd,host=localhost,port={port},export=new,tls-creds=tls,"
+                       "x-dirty-bitmap=nbdsnap:clean:old", top)
+            nbd.client("qemu-img", "convert", "-O", "raw", top, back)
+            assert back.read_bytes() == disk.truth["new"]
+            held = json.loads(nbd.client("qemu-img", "map", "--output=json", top))
+            assert sum(e["length"] for e in held if e["depth"] == 0 and e["present"]) == 2 * 65536
 
 
 def test_a_key_for_once_is_in_a_file_for_the_owner_and_never_printed(disk):
