@@ -21,6 +21,7 @@ SNAP_PY_QUICK = \
 	%D%/test_serve_conformance.py \
 	%D%/test_serve_hold.py \
 	%D%/test_serve_interop.py \
+	%D%/test_serve_neighbours.py \
 	%D%/test_serve_process.py \
 	%D%/test_serve_requests.py \
 	%D%/test_serve_tls.py \
