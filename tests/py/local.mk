@@ -46,7 +46,8 @@ SNAP_PY_FULL = \
 	%D%/test_lvm_bed.py \
 	%D%/test_qcow2_encrypted.py \
 	%D%/test_qcow2_history.py \
-	%D%/test_qcow2_mutants.py
+	%D%/test_qcow2_mutants.py \
+	%D%/test_serve_soak.py
 SNAP_PY_LIBRARY = \
 	%D%/snaplib/__init__.py \
 	%D%/snaplib/btrfs_tree.py \
@@ -68,6 +69,7 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/oracle.py \
 	%D%/snaplib/ordered_writer.py \
 	%D%/snaplib/pages.py \
+	%D%/snaplib/pki.py \
 	%D%/snaplib/qcow2_history.py \
 	%D%/snaplib/serve.py \
 	%D%/snaplib/serving.py \

@@ -12,11 +12,10 @@ import subprocess
 import nbd as libnbd
 import pytest
 
-from snaplib import nbd, serve, tools
+from snaplib import nbd, pki, serve, tools
 from snaplib.disk import Disk
 
 MIB = 1 << 20
-AUTHORITY = "cn = test authority\nca\ncert_signing_key\ncrl_signing_key\n"
 
 
 @pytest.fixture(scope="module")
@@ -30,45 +29,17 @@ def disk(tmp_path_factory):
     return disk
 
 
-def certtool(*words):
-    tools.run(["certtool", "--ecc", "--outfile", *words])
-
-
-def certificate(folder, name, template, authority):
-    """NAME-key.pem and NAME-cert.pem, signed by an authority's folder."""
-    (folder / "template").write_text(template)
-    certtool(folder / f"{name}-key.pem", "--generate-privkey")
-    certtool(folder / f"{name}-cert.pem", "--generate-certificate", "--template",
-             folder / "template", "--load-privkey", folder / f"{name}-key.pem",
-             "--load-ca-certificate", authority / "ca-cert.pem",
-             "--load-ca-privkey", authority / "ca-key.pem")
-
-
-def make_authority(folder):
-    folder.mkdir()
-    (folder / "template").write_text(AUTHORITY)
-    certtool(folder / "ca-key.pem", "--generate-privkey")
-    certtool(folder / "ca-cert.pem", "--generate-self-signed", "--template",
-             folder / "template", "--load-privkey", folder / "ca-key.pem")
-    return folder
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
     """A folder with all that a server and its clients need."""
-    folder = make_authority(tmp_path_factory.mktemp("pki") / "ours")
-    certificate(folder, "server",
-                "cn = localhost\ndns_name = localhost\nip_address = 127.0.0.1\n"
-                "tls_www_server\nsigning_key\n", folder)
-    certificate(folder, "client", "cn = a client\ntls_www_client\nsigning_key\n", folder)
-    return folder
+    return pki.make_certificates(tmp_path_factory.mktemp("pki") / "ours")
 
 
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory, certificates):
     """A client of another authority, that knows ours."""
-    folder = make_authority(tmp_path_factory.mktemp("pki") / "theirs")
-    certificate(folder, "client", "cn = a client\ntls_www_client\nsigning_key\n", folder)
+    folder = pki.make_authority(tmp_path_factory.mktemp("pki") / "theirs")
+    pki.certificate(folder, "client", "cn = a client\ntls_www_client\nsigning_key\n", folder)
     (folder / "ca-cert.pem").write_bytes((certificates / "ca-cert.pem").read_bytes())
     return folder
 
@@ -118,7 +89,7 @@ def test_certificates_carry_a_copy_and_its_dirty_map(disk, certificates):
 
 
 def test_a_server_of_another_authority_is_not_believed(disk, certificates, tmp_path):
-    other = make_authority(tmp_path / "other")
+    other = pki.make_authority(tmp_path / "other")
     with tcp(disk, f"--tls-certificates={certificates}") as server:
         with pytest.raises(libnbd.Error):
             handle_for(server, other)
@@ -198,7 +169,8 @@ def test_maps_and_increments_go_over_tls(disk, certificates, psk_file, tmp_path)
                  f"tls-creds-x509,id=tls,endpoint=client,dir={certificates}"),
                 (f"nbds://alice@localhost:{port}/new?tls-psk-file={psk_file}",
                  f"tls-creds-psk,id=tls,endpoint=client,dir={keys},username=alice")):
-            entries = json.loads(nbd.client("nbdinfo", "--map=qemu:dirty-bitmap:old", "--json", uri))
+            entries = json.loads(nbd.client("nbdinfo", "--map=qemu:dirty-bitmap:old",
+                                            "--json", uri))
             assert {e["offset"] for e in entries if e["type"]} == {0}
             top, back = tmp_path / "top.qcow2", tmp_path / "back.raw"
             nbd.client("qemu-img", "convert", "--object", tls, "--image-opts", "-O", "qcow2",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Run `nbdsnap serve` as a user would, on a socket of its own."""
 
+import functools
 import os
 import pathlib
 import signal
@@ -17,19 +18,35 @@ GO, OPTION, REQUEST, READ = 7, b"IHAVEOPT", 0x25609513, 0
 GREETING = 18
 
 
+@functools.cache
+def sanitizer():
+    """"address", "thread" or None: what the program is built with."""
+    libraries = subprocess.run(["ldd", tools.nbdsnap()], capture_output=True,
+                               text=True).stdout
+    return next((kind for kind, name in (("address", "libasan"), ("thread", "libtsan"))
+                 if name in libraries), None)
+
+
 def not_sanitized():
     """Sanitizers take memory of their own, and one of them traces the program
     as strace does."""
-    libraries = subprocess.run(["ldd", tools.nbdsnap()], capture_output=True,
-                               text=True).stdout
-    if "libasan" in libraries or "libtsan" in libraries:
+    if sanitizer() is not None:
         pytest.skip("the program is built with sanitizers")
+
+
+def environment(given):
+    """GLib gives memory from thread to thread without telling anybody."""
+    if sanitizer() != "thread":
+        return given
+    library = tools.BUILD / ".libs" / "tell-tsan.so"
+    return {**(os.environ if given is None else given),
+            "LD_PRELOAD": str(library.resolve()), "G_SLICE": "always-malloc"}
 
 
 class Serving:
     """It is ready when it has printed its addresses."""
 
-    def __init__(self, *arguments, socket=True, state=None, prefix=(), **options):
+    def __init__(self, *arguments, socket=True, state=None, prefix=(), env=None, **options):
         self.folder = tempfile.TemporaryDirectory(prefix="nbdsnap-")
         folder = pathlib.Path(self.folder.name)
         self.socket = folder / "socket"
@@ -40,7 +57,8 @@ class Serving:
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
                 [str(word) for word in command], stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=log, text=True, **options)
+                stdout=subprocess.PIPE, stderr=log, text=True, env=environment(env),
+                **options)
         self.first = self.process.stdout.readline().rstrip("\n")
         if not self.first:
             self.process.wait(nbd.DEADLINE)
