@@ -21,10 +21,12 @@ SNAP_PY_QUICK = \
 	%D%/test_serve_conformance.py \
 	%D%/test_serve_hold.py \
 	%D%/test_serve_interop.py \
+	%D%/test_serve_limits.py \
 	%D%/test_serve_neighbours.py \
 	%D%/test_serve_process.py \
 	%D%/test_serve_requests.py \
 	%D%/test_serve_tls.py \
+	%D%/test_serve_wire.py \
 	%D%/test_thin_meta.py \
 	%D%/test_trust.py
 SNAP_PY_FULL = \

@@ -8,7 +8,8 @@ import struct
 import pytest
 
 from snaplib import nbd_wire as wire
-from snaplib.nbd_client import Broken, Client
+from snaplib.nbd_client import Client
+from snaplib.nbd_wire import Broken
 
 SIZE = 8192
 CONTEXTS = {1: "base:allocation", 2: "qemu:dirty-bitmap:a"}

@@ -8,7 +8,7 @@ import socket
 import struct
 
 from snaplib import nbd, nbd_wire as wire
-from snaplib.nbd_wire import Broken, expect  # noqa: F401 (for those who import us)
+from snaplib.nbd_wire import expect
 from snaplib.nbd_reply import Reply
 
 
