@@ -14,7 +14,7 @@
 typedef struct {
   char *reference;
   SnapVolume *volume;
-  GPtrArray *snapshots; /* SnapPoint */
+  GPtrArray *snapshots; /* SnapPoint, and checkpoints too */
   GError *error;        /* instead of volume and snapshots */
 } Listing;
 
@@ -84,8 +84,8 @@ list_known (Cli *cli, GError **error)
 /* ---- JSON ---- */
 
 static void
-add_snapshot_json (JsonBuilder *json, const Listing *listing,
-                   const SnapPoint *point)
+add_point_json (JsonBuilder *json, const Listing *listing,
+                const SnapPoint *point)
 {
   g_autofree char *reference =
       cli_point_reference (listing->volume, listing->snapshots, point);
@@ -102,6 +102,20 @@ add_snapshot_json (JsonBuilder *json, const Listing *listing,
 }
 
 static void
+add_points_json (JsonBuilder *json, const char *name, const Listing *listing,
+                 SnapPointKind kind)
+{
+  cli_json_begin_array (json, name);
+  for (guint i = 0; i < listing->snapshots->len; i++) {
+    const SnapPoint *point = g_ptr_array_index (listing->snapshots, i);
+
+    if (point->kind == kind)
+      add_point_json (json, listing, point);
+  }
+  json_builder_end_array (json);
+}
+
+static void
 add_listing_json (JsonBuilder *json, const Listing *listing)
 {
   json_builder_begin_object (json);
@@ -110,11 +124,8 @@ add_listing_json (JsonBuilder *json, const Listing *listing)
     cli_json_add_text (json, "error", listing->error->message);
   }
   else {
-    cli_json_begin_array (json, "snapshots");
-    for (guint i = 0; i < listing->snapshots->len; i++)
-      add_snapshot_json (json, listing,
-                         g_ptr_array_index (listing->snapshots, i));
-    json_builder_end_array (json);
+    add_points_json (json, "snapshots", listing, SNAP_POINT_SNAPSHOT);
+    add_points_json (json, "checkpoints", listing, SNAP_POINT_CHECKPOINT);
   }
   json_builder_end_object (json);
 }
@@ -137,25 +148,27 @@ static gboolean
 print_references (const Listing *listing, GError **error)
 {
   for (guint i = 0; i < listing->snapshots->len; i++) {
+    const SnapPoint *point = g_ptr_array_index (listing->snapshots, i);
     g_autofree char *reference =
-        cli_point_reference (listing->volume, listing->snapshots,
-                             g_ptr_array_index (listing->snapshots, i));
+        cli_point_reference (listing->volume, listing->snapshots, point);
 
-    if (!cli_print_line (error, reference))
+    if (point->kind == SNAP_POINT_SNAPSHOT
+        && !cli_print_line (error, reference))
       return FALSE;
   }
   return TRUE;
 }
 
-/* The name, marked if it is not enough to find this snapshot. */
+/* The name, marked if it is not enough to find this point, or none of a
+   snapshot. */
 static char *
 display_name (const Listing *listing, const SnapPoint *point)
 {
   const char *word = snap_volume_point_word (listing->snapshots, point);
 
-  return g_strdup_printf (
-      "%s%s", point->name,
-      g_str_equal (word, point->name) ? "" : " (ambiguous: use the id)");
+  return g_strconcat (
+      point->name, point->kind == SNAP_POINT_CHECKPOINT ? " (checkpoint)" : "",
+      g_str_equal (word, point->name) ? "" : " (ambiguous: use the id)", NULL);
 }
 
 static gboolean

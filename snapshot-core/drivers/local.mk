@@ -27,6 +27,7 @@ libsnap_drivers_la_SOURCES = \
 	%D%/lvm/thin-diff.c \
 	%D%/lvm/thin.c \
 	%D%/lvm/tool.c \
+	%D%/qcow2/bitmap.c \
 	%D%/qcow2/chain.c \
 	%D%/qcow2/create.c \
 	%D%/qcow2/driver.c \

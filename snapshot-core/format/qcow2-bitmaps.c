@@ -8,8 +8,6 @@
 #include "snapshot-core/base/bytes.h"
 #include "snapshot-core/base/error.h"
 
-/* ---- the directory ---- */
-
 #define FLAG_IN_USE (1 << 0)
 #define FLAG_AUTO (1 << 1)
 #define FLAG_EXTRA_DATA_COMPATIBLE (1 << 2)
@@ -57,8 +55,8 @@ take_bitmap (SnapBytes *in, GError **error)
   guint8 type, granularity_bits;
   guint16 name_length;
 
-  self->table_offset = snap_bytes_take_be64 (in);
-  self->table_size = snap_bytes_take_be32 (in);
+  snap_bytes_take_be64 (in); /* where its bits are, */
+  snap_bytes_take_be32 (in); /* and how many clusters of them */
   flags = snap_bytes_take_be32 (in);
   type = snap_bytes_take_u8 (in);
   granularity_bits = snap_bytes_take_u8 (in);
@@ -74,8 +72,8 @@ take_bitmap (SnapBytes *in, GError **error)
     return NULL;
   }
   self->in_use = (flags & FLAG_IN_USE) != 0;
+  self->recording = (flags & FLAG_AUTO) != 0;
   self->foreign = extra_length > 0 && (flags & FLAG_EXTRA_DATA_COMPATIBLE) == 0;
-  self->granularity = G_GUINT64_CONSTANT (1) << granularity_bits;
   return g_steal_pointer (&self);
 }
 
@@ -117,174 +115,4 @@ snap_qcow2_bitmaps_read (SnapReader *reader, const SnapQcow2Header *header,
     return NULL;
   }
   return g_steal_pointer (&bitmaps);
-}
-
-/* ---- the bits ---- */
-
-/* An entry of a bitmap's table: a cluster of bits, or what all of them are. */
-#define TABLE_OFFSET G_GUINT64_CONSTANT (0x00fffffffffffe00)
-#define TABLE_ALL_ONES G_GUINT64_CONSTANT (1)
-#define TABLE_RESERVED (~(TABLE_OFFSET | TABLE_ALL_ONES))
-
-typedef struct {
-  SnapReader *reader;
-  const SnapQcow2Header *header;
-  guint64 granularity;
-  guint8 *cluster;   /* room for one */
-  GHashTable *taken; /* offsets of the clusters that were read */
-  SnapExtents *dirty;
-} Bits;
-
-static gboolean
-append_bits (Bits *bits, guint64 base, guint64 first, guint64 n, GError **error)
-{
-  guint64 offset = base + first * bits->granularity;
-  guint64 length = MIN (n * bits->granularity, bits->header->size - offset);
-
-  snap_extents_append (bits->dirty, offset, length, SNAP_EXTENT_DIRTY);
-  if (snap_extents_n (bits->dirty) <= SNAP_QCOW2_MAX_BITMAP_EXTENTS)
-    return TRUE;
-  return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
-                         "more than %d dirty extents",
-                         SNAP_QCOW2_MAX_BITMAP_EXTENTS);
-}
-
-/* Append the runs of ones among the first @n_bits, least significant bit of
-   each byte first. */
-static gboolean
-scan_cluster (Bits *bits, guint64 base, guint64 n_bits, GError **error)
-{
-  guint64 at = 0;
-
-  while (at < n_bits) {
-    guint64 word = 0, left = MIN (64 - at % 64, n_bits - at);
-    guint64 n;
-
-    memcpy (&word, bits->cluster + at / 64 * 8, sizeof word);
-    word = GUINT64_FROM_LE (word) >> (at % 64);
-    if ((word & 1) == 0) {
-      at += word == 0 ? left : MIN (left, (guint) __builtin_ctzll (word));
-      continue;
-    }
-    n = ~word == 0 ? left : MIN (left, (guint) __builtin_ctzll (~word));
-    if (!append_bits (bits, base, at, n, error))
-      return FALSE;
-    at += n;
-  }
-  return TRUE;
-}
-
-/* No two entries may share a cluster: a table that points to one cluster over
-   and over would keep us busy for longer than its file is large. */
-static gboolean
-read_cluster (Bits *bits, guint64 offset, guint64 n_bits, GError **error)
-{
-  gint64 key = offset;
-
-  if (g_hash_table_contains (bits->taken, &key))
-    return corrupt (error, "a cluster is used twice");
-  g_hash_table_add (bits->taken, g_memdup2 (&key, sizeof key));
-  return snap_reader_read (bits->reader, offset, bits->cluster,
-                           (n_bits + 7) / 8, error);
-}
-
-/* Append what one table entry says about the disk from @base on. */
-static gboolean
-append_entry (Bits *bits, guint64 entry, guint64 base, guint64 n_bits,
-              GError **error)
-{
-  guint64 offset = entry & TABLE_OFFSET;
-
-  if ((entry & TABLE_RESERVED) != 0 || offset % bits->header->cluster_size != 0
-      || (offset != 0 && (entry & TABLE_ALL_ONES)))
-    return corrupt (error, "a table entry breaks the format");
-  if (entry == TABLE_ALL_ONES)
-    return append_bits (bits, base, 0, n_bits, error);
-  if (offset == 0)
-    return TRUE;
-  return read_cluster (bits, offset, n_bits, error)
-         && scan_cluster (bits, base, n_bits, error);
-}
-
-/* Bits in one cluster, and the bytes of the disk they stand for. */
-static guint64
-bits_per_cluster (const Bits *bits)
-{
-  return bits->header->cluster_size * 8;
-}
-
-static guint64
-divide_up (guint64 a, guint64 b)
-{
-  return a / b + (a % b != 0);
-}
-
-static gboolean
-append_table (Bits *bits, const SnapQcow2Bitmap *bitmap, GError **error)
-{
-  guint64 n_bits = divide_up (bits->header->size, bits->granularity);
-  guint64 n_entries = divide_up (n_bits, bits_per_cluster (bits));
-  g_autoptr (GBytes) table = NULL;
-  const guint8 *entries;
-
-  if (n_entries > bitmap->table_size)
-    return corrupt (error, "the table is too small for the disk");
-  if (bitmap->table_offset % bits->header->cluster_size != 0)
-    return corrupt (error, "the table is unaligned");
-  table = snap_reader_read_bytes (bits->reader, bitmap->table_offset,
-                                  n_entries * 8, error);
-  if (table == NULL)
-    return FALSE;
-  entries = g_bytes_get_data (table, NULL);
-  for (guint64 i = 0; i < n_entries; i++) {
-    guint64 first = i * bits_per_cluster (bits);
-
-    if (!append_entry (bits, snap_bytes_be64_at (entries, i),
-                       first * bits->granularity,
-                       MIN (n_bits - first, bits_per_cluster (bits)), error))
-      return FALSE;
-  }
-  return TRUE;
-}
-
-static gboolean
-check_trustworthy (const SnapQcow2Header *header, const SnapQcow2Bitmap *bitmap,
-                   GError **error)
-{
-  const char *why = NULL;
-
-  if (header->bitmaps_stale)
-    why = "the image was written to without regard to its bitmaps";
-  else if (bitmap->in_use)
-    why = "in use: it was not stored when the image was closed";
-  else if (bitmap->foreign)
-    why = "it has extra data of unknown meaning";
-  if (why == NULL)
-    return TRUE;
-  return snap_error_set (error, SNAP_ERROR_NOT_COMPARABLE, "bitmap %s: %s",
-                         bitmap->name, why);
-}
-
-SnapExtents *
-snap_qcow2_bitmap_extents (SnapReader *reader, const SnapQcow2Header *header,
-                           const SnapQcow2Bitmap *bitmap, GError **error)
-{
-  g_autoptr (SnapExtents) dirty = snap_extents_new ();
-  g_autoptr (GHashTable) taken =
-      g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
-  g_autofree guint8 *cluster = g_malloc0 (header->cluster_size);
-  Bits bits = { .reader = reader,
-                .header = header,
-                .granularity = bitmap->granularity,
-                .cluster = cluster,
-                .taken = taken,
-                .dirty = dirty };
-
-  if (!check_trustworthy (header, bitmap, error))
-    return NULL;
-  if (!append_table (&bits, bitmap, error)) {
-    g_prefix_error (error, "bitmap %s: ", bitmap->name);
-    return NULL;
-  }
-  return g_steal_pointer (&dirty);
 }

@@ -121,11 +121,16 @@ find_special (SnapVolume *self, SnapPointKind kind, const char *name,
   return NULL;
 }
 
+/* A checkpoint has no data, and so is no snapshot. */
 static SnapPoint *
 find_newest (SnapVolume *self, const GPtrArray *snapshots, GError **error)
 {
-  if (snapshots->len > 0)
-    return snap_point_dup (g_ptr_array_index (snapshots, snapshots->len - 1));
+  for (guint i = snapshots->len; i-- > 0;) {
+    const SnapPoint *point = g_ptr_array_index (snapshots, i);
+
+    if (point->kind == SNAP_POINT_SNAPSHOT)
+      return snap_point_dup (point);
+  }
   snap_error_set (error, SNAP_ERROR_NOT_FOUND, "%s: has no snapshot",
                   self->location);
   return NULL;
@@ -138,6 +143,12 @@ make_empty (void)
 
   point->id = g_strdup ("empty");
   return point;
+}
+
+static gboolean
+is_snapshot_called (const SnapPoint *point, const char *word)
+{
+  return point->kind == SNAP_POINT_SNAPSHOT && g_str_equal (point->name, word);
 }
 
 static gboolean
@@ -193,7 +204,7 @@ static SnapPoint *
 find_snapshot (SnapVolume *self, const GPtrArray *snapshots, const char *word,
                GError **error)
 {
-  static const PointMatch matches[] = { has_name, has_id };
+  static const PointMatch matches[] = { is_snapshot_called, has_name, has_id };
 
   for (gsize i = 0; i < G_N_ELEMENTS (matches); i++) {
     g_autoptr (GPtrArray) found = find_matches (snapshots, matches[i], word);
@@ -229,18 +240,26 @@ snap_volume_find_point (SnapVolume *self, SnapState *state, const char *name,
   return find_snapshot (self, snapshots, name, error);
 }
 
+/* Whether its name finds it, and nothing else. */
+static gboolean
+is_found_by_name (const GPtrArray *snapshots, const SnapPoint *point)
+{
+  PointMatch matches =
+      point->kind == SNAP_POINT_SNAPSHOT ? is_snapshot_called : has_name;
+  g_autoptr (GPtrArray) same = find_matches (snapshots, matches, point->name);
+
+  return same->len <= 1 && !snap_name_is_reserved (point->name)
+         && *point->name != '\0';
+}
+
 const char *
 snap_volume_point_word (const GPtrArray *snapshots, const SnapPoint *point)
 {
-  g_autoptr (GPtrArray) same = NULL;
+  gboolean listed = point->kind == SNAP_POINT_SNAPSHOT
+                    || point->kind == SNAP_POINT_CHECKPOINT;
 
-  if (point->kind != SNAP_POINT_SNAPSHOT)
-    return point->name;
-  same = find_matches (snapshots, has_name, point->name);
-  return same->len > 1 || snap_name_is_reserved (point->name)
-                 || *point->name == '\0'
-             ? point->id
-             : point->name;
+  return listed && !is_found_by_name (snapshots, point) ? point->id
+                                                        : point->name;
 }
 
 char *

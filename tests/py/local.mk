@@ -46,6 +46,7 @@ SNAP_PY_FULL = \
 	%D%/test_files_writers.py \
 	%D%/test_kill.py \
 	%D%/test_lvm_bed.py \
+	%D%/test_qcow2_bitmaps.py \
 	%D%/test_qcow2_encrypted.py \
 	%D%/test_qcow2_history.py \
 	%D%/test_qcow2_mutants.py \

@@ -100,23 +100,25 @@ qcow2_volume_backing_size (const Qcow2Volume *self)
 /* ---- points ---- */
 
 /* The table is in the order of creation; a clock that was set back would give
-   another one. */
+   another one.  Bitmaps have no time and come first: then the newest is a
+   snapshot. */
 static GPtrArray *
 qcow2_list (SnapVolume *volume, GError **error)
 {
-  const Qcow2File *file = qcow2_volume_file ((Qcow2Volume *) volume);
+  const Qcow2Volume *self = (Qcow2Volume *) volume;
+  const Qcow2File *file = qcow2_volume_file (self);
   g_autoptr (GPtrArray) snapshots =
       snap_qcow2_snapshots_read (file->reader, file->header, error);
-  GPtrArray *points;
+  g_autoptr (GPtrArray) points =
+      g_ptr_array_new_with_free_func ((GDestroyNotify) snap_point_free);
 
-  if (snapshots == NULL) {
+  if (snapshots == NULL || !qcow2_bitmap_list (self, points, error)) {
     g_prefix_error (error, "%s: ", file->path);
     return NULL;
   }
-  points = g_ptr_array_new_with_free_func ((GDestroyNotify) snap_point_free);
   for (guint i = 0; i < snapshots->len; i++)
     g_ptr_array_add (points, qcow2_point_new (snapshots->pdata[i]));
-  return points;
+  return g_steal_pointer (&points);
 }
 
 static SnapPoint *
@@ -188,6 +190,8 @@ qcow2_comparable (const SnapDiffRequest *request, GError **error)
     return snap_error_set (error, SNAP_ERROR_NOT_COMPARABLE,
                            "%s and %s: two images share no clusters",
                            from->location, to->location);
+  if (request->from->kind == SNAP_POINT_CHECKPOINT)
+    return qcow2_bitmap_refuse ((Qcow2Volume *) to, request->from, error);
   if (!is_mapped_here (request->from) || !is_mapped_here (request->to))
     return snap_error_set (error, SNAP_ERROR_NOT_COMPARABLE,
                            "%s: %s and %s cannot be compared", to->location,

@@ -31,7 +31,7 @@ typedef struct {
   guint64 size;            /* of the disk in it, bytes */
   dev_t device;            /* what tells the file from all others */
   ino_t inode;
-  gint64 changed_us;       /* mtime or ctime, microseconds since the epoch */
+  gint64 changed_us; /* mtime or ctime, microseconds since the epoch */
 } Qcow2File;
 
 /*
@@ -126,6 +126,17 @@ const SnapQcow2Snapshot *qcow2_point_find (const Qcow2Volume *volume,
 /* Open the layer of a SNAPSHOT or LIVE point. */
 SnapQcow2Layer *qcow2_point_layer (const Qcow2Volume *volume,
                                    const SnapPoint *point, GError **error);
+
+/* ---- bitmap.c ---- */
+
+/* Append a CHECKPOINT point for each persistent bitmap.  Errors: CORRUPT, IO. */
+gboolean qcow2_bitmap_list (const Qcow2Volume *volume, GPtrArray *points,
+                            GError **error);
+
+/* Refuse to compare from the bitmap that @from is, with the reason: always
+   FALSE.  Errors: NOT_COMPARABLE, CORRUPT, IO. */
+gboolean qcow2_bitmap_refuse (const Qcow2Volume *volume, const SnapPoint *from,
+                              GError **error);
 
 /* ---- create.c ---- */
 
