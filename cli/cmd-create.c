@@ -153,6 +153,40 @@ create_set (Cli *cli, GPtrArray **volumes, GError **error)
 }
 
 static gboolean
+print (const Cli *cli, const SnapSet *set, const GPtrArray *volumes,
+       GError **error)
+{
+  return (cli->options.json ? print_json (set, volumes, error)
+                            : print_text (cli, set, volumes, error))
+         && cli_output_flush (error);
+}
+
+/* A set whose name nobody was told is undone: what fails changes nothing. */
+static gboolean
+take_back (Cli *cli, const SnapSet *set, const GPtrArray *volumes,
+           GError **error)
+{
+  g_autoptr (GArray) members =
+      g_array_new (FALSE, FALSE, sizeof (SnapSetMember));
+  g_autoptr (GError) reason = NULL;
+
+  for (guint i = 0; i < set->points->len; i++) {
+    SnapSetMember member = { g_ptr_array_index (volumes, i),
+                             g_ptr_array_index (set->points, i) };
+
+    g_array_append_val (members, member);
+  }
+  if (snap_set_delete (cli->state, (SnapSetMember *) members->data,
+                       members->len, &reason))
+    return FALSE;
+  g_clear_error (error);
+  return snap_error_set (error, reason->code,
+                         "standard output: cannot be written, and the set %s "
+                         "stays: %s",
+                         set->name, reason->message);
+}
+
+static gboolean
 run (Cli *cli, GError **error)
 {
   g_autoptr (GPtrArray) volumes = NULL;
@@ -169,8 +203,8 @@ run (Cli *cli, GError **error)
     return FALSE;
   if (!is_one_instant (set))
     cli->exit_code = CLI_EXIT_WEAKER;
-  return cli->options.json ? print_json (set, volumes, error)
-                           : print_text (cli, set, volumes, error);
+  return print (cli, set, volumes, error)
+         || take_back (cli, set, volumes, error);
 }
 
 const CliCommand cli_command_create = {

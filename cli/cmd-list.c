@@ -9,13 +9,15 @@
 #include "cli/table.h"
 #include "cli/terminal.h"
 #include "snapshot-core/service/catalogue.h"
+#include "snapshot-core/service/point-words.h"
 
 /* One volume and what it holds, or why that cannot be said. */
 typedef struct {
   char *reference;
   SnapVolume *volume;
-  GPtrArray *snapshots; /* SnapPoint, and checkpoints too */
-  GError *error;        /* instead of volume and snapshots */
+  GPtrArray *snapshots;  /* SnapPoint, and checkpoints too */
+  SnapPointWords *words; /* how they are called */
+  GError *error;         /* instead of volume and snapshots */
 } Listing;
 
 static void
@@ -23,6 +25,7 @@ listing_free (Listing *self)
 {
   g_free (self->reference);
   snap_volume_unref (self->volume);
+  g_clear_pointer (&self->words, snap_point_words_free);
   g_clear_pointer (&self->snapshots, g_ptr_array_unref);
   g_clear_error (&self->error);
   g_free (self);
@@ -37,6 +40,8 @@ listing_new (Cli *cli, const char *text)
   self->volume = cli_volume_open (cli, text, SNAP_OPEN_READ, &self->error);
   if (self->volume != NULL)
     self->snapshots = snap_volume_list (self->volume, cli->state, &self->error);
+  if (self->snapshots != NULL)
+    self->words = snap_point_words_new (self->snapshots);
   self->reference = self->volume != NULL
                         ? snap_volume_format_reference (self->volume, NULL)
                         : g_strdup (text);
@@ -81,14 +86,20 @@ list_known (Cli *cli, GError **error)
   return g_steal_pointer (&listings);
 }
 
+static char *
+reference_of (const Listing *listing, const SnapPoint *point)
+{
+  return snap_volume_format_reference (
+      listing->volume, snap_point_words_get (listing->words, point));
+}
+
 /* ---- JSON ---- */
 
 static void
 add_point_json (JsonBuilder *json, const Listing *listing,
                 const SnapPoint *point)
 {
-  g_autofree char *reference =
-      cli_point_reference (listing->volume, listing->snapshots, point);
+  g_autofree char *reference = reference_of (listing, point);
 
   json_builder_begin_object (json);
   cli_json_add_text (json, "name", point->name);
@@ -149,8 +160,7 @@ print_references (const Listing *listing, GError **error)
 {
   for (guint i = 0; i < listing->snapshots->len; i++) {
     const SnapPoint *point = g_ptr_array_index (listing->snapshots, i);
-    g_autofree char *reference =
-        cli_point_reference (listing->volume, listing->snapshots, point);
+    g_autofree char *reference = reference_of (listing, point);
 
     if (point->kind == SNAP_POINT_SNAPSHOT
         && !cli_print_line (error, reference))
@@ -164,7 +174,7 @@ print_references (const Listing *listing, GError **error)
 static char *
 display_name (const Listing *listing, const SnapPoint *point)
 {
-  const char *word = snap_volume_point_word (listing->snapshots, point);
+  const char *word = snap_point_words_get (listing->words, point);
 
   return g_strconcat (
       point->name, point->kind == SNAP_POINT_CHECKPOINT ? " (checkpoint)" : "",

@@ -9,6 +9,7 @@
 #include "snapshot-core/service/activate.h"
 #include "snapshot-core/service/catalogue.h"
 #include "snapshot-core/service/diff.h"
+#include "snapshot-core/service/point-words.h"
 
 typedef enum {
   HELD_NO,
@@ -52,11 +53,10 @@ find_held (Cli *cli, const CliPoint *shown)
 
 static void
 add_if_comparable (GPtrArray *words, const CliPoint *shown,
-                   const GPtrArray *snapshots, const SnapPoint *from)
+                   const SnapPointWords *names, const SnapPoint *from)
 {
   if (snap_diff_comparable (shown->volume, from, shown->point))
-    g_ptr_array_add (words,
-                     g_strdup (snap_volume_point_word (snapshots, from)));
+    g_ptr_array_add (words, g_strdup (snap_point_words_get (names, from)));
 }
 
 /* The points from which a diff to this one can be had, oldest first. */
@@ -64,17 +64,18 @@ static GPtrArray *
 find_comparable (Cli *cli, const CliPoint *shown, const GPtrArray *snapshots)
 {
   GPtrArray *words = g_ptr_array_new_with_free_func (g_free);
+  g_autoptr (SnapPointWords) names = snap_point_words_new (snapshots);
   g_autoptr (SnapPoint) backing =
       snap_volume_find_point (shown->volume, cli->state, "backing", NULL);
 
   if (backing != NULL && shown->point->kind != SNAP_POINT_BACKING)
-    add_if_comparable (words, shown, snapshots, backing);
+    add_if_comparable (words, shown, names, backing);
   for (guint i = 0; i < snapshots->len; i++) {
     const SnapPoint *from = g_ptr_array_index (snapshots, i);
 
     if (g_str_equal (from->id, shown->point->id))
       break;
-    add_if_comparable (words, shown, snapshots, from);
+    add_if_comparable (words, shown, names, from);
   }
   return words;
 }

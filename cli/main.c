@@ -171,6 +171,15 @@ parse_global (char ***args, CliOptions *options, GError **error)
   return TRUE;
 }
 
+/* A variable of a script that is not set: "" would be the working directory. */
+static gboolean
+check_state_dir (const CliOptions *options, GError **error)
+{
+  return options->state_dir == NULL || *options->state_dir != '\0'
+         || snap_error_set (error, SNAP_ERROR_USAGE,
+                            "--state-dir: empty value");
+}
+
 static gboolean
 run_command (const CliCommand *command, CliOptions *options, char ***args,
              CliExit *exit_code, GError **error)
@@ -189,7 +198,8 @@ run_command (const CliCommand *command, CliOptions *options, char ***args,
     return print_verb_help (command, options, error);
   if (options->version)
     return cli_print (error, "nbdsnap %s\n", PACKAGE_VERSION);
-  if (!snap_snapshot_dir_check (options->snapshot_dir, error))
+  if (!check_state_dir (options, error)
+      || !snap_snapshot_dir_check (options->snapshot_dir, error))
     return FALSE;
 
   registry = snap_registry_new ();

@@ -80,7 +80,8 @@ snap_nbd_put_error (guint8 *out, const SnapNbdReplyTo *to, SnapNbdError error,
   at = put_chunk (out, to, SNAP_NBD_REPLY_ERROR, 6 + length, TRUE);
   at = put_be32 (at, error);
   at = put_be16 (at, length);
-  if (length > 0)
+  /* The length is sent, not a NUL. */
+  if (length > 0) /* NOLINTNEXTLINE(bugprone-not-null-terminated-result) */
     memcpy (at, text, length);
   return at + length - out;
 }

@@ -110,7 +110,7 @@ answer_all (Status *self, GError **error)
   guint64 end = job->offset + job->length;
   gsize max_extents = job->flags & SNAP_NBD_CMD_FLAG_REQ_ONE
                           ? 1
-                          : SNAP_NBD_MAX_EXTENTS / self->n_answers;
+                          : SNAP_NBD_MAX_EXTENTS / MAX (self->n_answers, 1);
 
   for (guint i = 0; i < self->n_answers; i++) {
     const SnapNbdSource *source = self->sources[i];

@@ -110,6 +110,16 @@ snap_lock_file_remove (const char *path, int fd)
     unlink (path);
 }
 
+void
+snap_lock_file_sweep (const char *path)
+{
+  snap_autofd int fd = open (path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  struct flock lock = lock_from (REMOVER_START, SNAP_LOCK_EXCLUSIVE);
+
+  if (fd >= 0 && fcntl (fd, F_OFD_SETLK, &lock) == 0 && still_names (path, fd))
+    unlink (path);
+}
+
 gboolean
 snap_lock_file_probe (const char *path, SnapLockMode mode, gboolean *busy,
                       GError **error)

@@ -33,6 +33,9 @@ int snap_lock_file_take (const char *path, SnapLockMode mode, GError **error);
  */
 void snap_lock_file_remove (const char *path, int fd);
 
+/* Remove the file if nobody has it locked: what is left of those who died. */
+void snap_lock_file_sweep (const char *path);
+
 /*
  * Lock a descriptor of an existing file, without waiting.  BUSY as above; the
  * error does not name the file.

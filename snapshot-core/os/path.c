@@ -4,6 +4,7 @@
 #include "snapshot-core/os/path.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <glib.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -51,4 +52,10 @@ snap_path_resolve (const char *path)
     return NULL;
   }
   return resolve_missing (path);
+}
+
+int
+snap_path_access (const char *path)
+{
+  return faccessat (AT_FDCWD, path, R_OK, AT_EACCESS) == 0 ? 0 : errno;
 }

@@ -20,4 +20,7 @@ char *snap_path_absolute (const char *path);
  */
 char *snap_path_resolve (const char *path);
 
+/* Whether this process may read the file: 0, or the errno that tells why not. */
+int snap_path_access (const char *path);
+
 #endif

@@ -24,6 +24,7 @@ void
 snap_export_volume_free (SnapExportVolume *self)
 {
   g_ptr_array_unref (self->points);
+  g_clear_pointer (&self->words, snap_point_words_free);
   g_clear_pointer (&self->snapshots, g_ptr_array_unref);
   snap_volume_unref (self->volume);
   g_free (self->label_prefix);
@@ -56,7 +57,7 @@ static SnapExportPoint *
 hold_point (SnapExportVolume *self, SnapState *state, const SnapPoint *point,
             GError **error)
 {
-  const char *word = snap_volume_point_word (self->snapshots, point);
+  const char *word = snap_point_words_get (self->words, point);
   SnapExportPoint *held = find_held (self, point);
 
   if (held != NULL)
@@ -84,6 +85,20 @@ hold_if_there (SnapExportVolume *self, SnapState *state, const char *word,
   return FALSE;
 }
 
+/* Each is held by a descriptor, for as long as it is served. */
+static gboolean
+check_count (const SnapExportVolume *self, GError **error)
+{
+  guint n = self->snapshots->len;
+
+  if (n <= SNAP_EXPORT_MAX_SNAPSHOTS)
+    return TRUE;
+  return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                         "%s: has %u snapshots, and no more than %d are served "
+                         "together; name the ones that are wanted",
+                         self->volume->location, n, SNAP_EXPORT_MAX_SNAPSHOTS);
+}
+
 gboolean
 snap_export_volume_fix (SnapExportVolume *self, SnapState *state,
                         GError **error)
@@ -91,8 +106,11 @@ snap_export_volume_fix (SnapExportVolume *self, SnapState *state,
   self->snapshots = snap_volume_list (self->volume, state, error);
   if (self->snapshots == NULL)
     return FALSE;
+  self->words = snap_point_words_new (self->snapshots);
   if (!self->everything)
     return TRUE;
+  if (!check_count (self, error))
+    return FALSE;
   for (guint i = 0; i < self->snapshots->len; i++)
     if (hold_point (self, state, g_ptr_array_index (self->snapshots, i), error)
         == NULL)

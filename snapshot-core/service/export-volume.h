@@ -8,16 +8,21 @@
 
 #include "snapshot-core/service/export-point.h"
 #include "snapshot-core/service/export.h"
+#include "snapshot-core/service/point-words.h"
+
+/* The most snapshots of a volume that is served whole. */
+#define SNAP_EXPORT_MAX_SNAPSHOTS 4096
 
 typedef struct {
   SnapVolume *volume;
   char *label;
-  gboolean labelled;    /* by the user */
-  gboolean everything;  /* any pair of its points may be asked for */
-  const char *prefix;   /* "" or label_prefix */
-  char *label_prefix;   /* "LABEL@", encoded as in a reference */
-  GPtrArray *snapshots; /* SnapPoint, oldest first: fixed at the start */
-  GPtrArray *points;    /* SnapExportPoint: the ones that are held; with
+  gboolean labelled;     /* by the user */
+  gboolean everything;   /* any pair of its points may be asked for */
+  const char *prefix;    /* "" or label_prefix */
+  char *label_prefix;    /* "LABEL@", encoded as in a reference */
+  GPtrArray *snapshots;  /* SnapPoint, oldest first: fixed at the start */
+  SnapPointWords *words; /* what the snapshots are called */
+  GPtrArray *points;     /* SnapExportPoint: the ones that are held; with
                            everything, the snapshots come first, in order */
 } SnapExportVolume;
 

@@ -114,6 +114,21 @@ snap_hold_take_volume (SnapState *state, const SnapVolume *volume,
   return self;
 }
 
+void
+snap_holds_sweep (SnapState *state)
+{
+  g_autofree char *holds =
+      g_build_filename (snap_state_directory (state), "holds", NULL);
+  g_autoptr (GDir) dir = g_dir_open (holds, 0, NULL);
+  const char *name;
+
+  while (dir != NULL && (name = g_dir_read_name (dir)) != NULL) {
+    g_autofree char *path = g_build_filename (holds, name, NULL);
+
+    snap_lock_file_sweep (path);
+  }
+}
+
 int
 snap_hold_lock_fd (const SnapHold *self)
 {

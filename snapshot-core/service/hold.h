@@ -24,6 +24,9 @@ SnapHold *snap_hold_take (SnapState *state, const SnapVolume *volume,
                           const SnapPoint *point, SnapHoldMode mode,
                           GError **error);
 
+/* Remove what is left of holders that died.  What cannot be removed stays. */
+void snap_holds_sweep (SnapState *state);
+
 /* Whether somebody holds @point now: *held.  Holds nothing, makes nothing, and
    is in nobody's way.  Errors: IO. */
 gboolean snap_hold_probe (SnapState *state, const SnapVolume *volume,

@@ -17,6 +17,7 @@ libsnap_service_la_SOURCES = \
 	%D%/hold.c %D%/hold.h \
 	%D%/journal.c \
 	%D%/name.c \
+	%D%/point-words.c %D%/point-words.h \
 	%D%/reference.c %D%/reference.h \
 	%D%/registry.c %D%/registry.h \
 	%D%/set-create.c %D%/set.h \

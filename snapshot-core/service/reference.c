@@ -24,13 +24,21 @@ decode_escape (const char *at, DecodeMode mode)
 {
   int high = g_ascii_xdigit_value (at[1]);
   int low = high < 0 ? -1 : g_ascii_xdigit_value (at[2]);
-  int byte = low < 0 ? 0 : high << 4 | low;
+  int byte = low < 0 ? -1 : high << 4 | low;
 
-  if (byte == 0)
-    return -1;
-  if (mode == DECODE_LOCATION && strchr ("@#%", byte) == NULL)
+  if (mode == DECODE_LOCATION && byte >= 0
+      && (byte == 0 || strchr ("@#%", byte) == NULL))
     return -1;
   return byte;
+}
+
+static const char *
+decode_fault (int byte, DecodeMode mode)
+{
+  if (mode == DECODE_LOCATION)
+    return "here '%' starts only %40, %23 or %25; write it as %25";
+  return byte == 0 ? "no name holds the byte %00"
+                   : "'%' wants two hex digits; write it as %25";
 }
 
 static char *
@@ -44,11 +52,8 @@ decode (const char *text, gsize length, DecodeMode mode, GError **error)
 
     if (*at == '%') {
       byte = decode_escape (at, mode);
-      if (byte < 0) {
-        usage (error, copy,
-               mode == DECODE_LOCATION
-                   ? "here '%' starts only %40, %23 or %25; write it as %25"
-                   : "'%' wants two hex digits, not 00; write it as %25");
+      if (byte <= 0) {
+        usage (error, copy, decode_fault (byte, mode));
         return NULL;
       }
       at += 2;
@@ -200,7 +205,7 @@ parse_place (SnapReference *self, const char *text, gsize length,
   gsize location_length = hash != NULL ? (gsize) (hash - text) : length;
 
   if (location_length == 0)
-    return usage (error, text, "no volume is named");
+    return usage (error, *text != '\0' ? text : "''", "no volume is named");
   self->location = decode (text, location_length, DECODE_LOCATION, error);
   if (self->location == NULL || hash == NULL)
     return self->location != NULL;

@@ -3,10 +3,12 @@
 
 #include "snapshot-core/service/registry.h"
 
+#include <errno.h>
 #include <gmodule.h>
 #include <string.h>
 
 #include "snapshot-core/drivers/builtin.h"
+#include "snapshot-core/os/path.h"
 
 #define MODULE_PREFIX "nbdsnap-"
 #define MODULE_SUFFIX "-driver.so"
@@ -16,11 +18,8 @@
   (G_STRUCT_OFFSET (SnapDriver, open_image) + sizeof (gpointer))
 
 static const SnapDriver *const builtins[] = {
-  &snap_driver_btrfs,
-  &snap_driver_lvm,
-  &snap_driver_qcow2,
-  &snap_driver_reflink,
-  &snap_driver_thin_meta,
+  &snap_driver_btrfs,   &snap_driver_lvm,       &snap_driver_qcow2,
+  &snap_driver_reflink, &snap_driver_thin_meta,
 };
 
 struct _SnapRegistry {
@@ -196,6 +195,27 @@ snap_registry_lookup (SnapRegistry *self, const char *name)
   return NULL;
 }
 
+/* What may not be looked at is not unknown. */
+static gboolean
+check_accessible (const char *location, GError **error)
+{
+  int errnum = snap_path_access (location);
+
+  return (errnum != EACCES && errnum != EPERM)
+         || snap_error_set_errno (error, errnum, "%s", location);
+}
+
+static void
+refuse_unknown (const char *location, GError **error)
+{
+  if (check_accessible (location, error))
+    snap_error_set (error, SNAP_ERROR_NOT_FOUND,
+                    g_file_test (location, G_FILE_TEST_EXISTS)
+                        ? "%s: exists, but no driver knows what it is"
+                        : "%s: no such file, and no driver knows the name",
+                    location);
+}
+
 const SnapDriver *
 snap_registry_probe (SnapRegistry *self, const char *location, GError **error)
 {
@@ -212,11 +232,7 @@ snap_registry_probe (SnapRegistry *self, const char *location, GError **error)
     }
   }
   if (best == NULL)
-    snap_error_set (error, SNAP_ERROR_NOT_FOUND,
-                    g_file_test (location, G_FILE_TEST_EXISTS)
-                        ? "%s: exists, but no driver knows what it is"
-                        : "%s: no such file, and no driver knows the name",
-                    location);
+    refuse_unknown (location, error);
   return best;
 }
 

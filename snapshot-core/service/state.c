@@ -11,6 +11,7 @@
 
 #include "snapshot-core/os/fd.h"
 #include "snapshot-core/os/path.h"
+#include "snapshot-core/service/hold.h"
 #include "snapshot-core/service/state-text.h"
 
 #define SET_ID_LENGTH 16
@@ -103,6 +104,7 @@ snap_state_sweep (SnapState *self)
 {
   snap_state_sweep_part (self, "journal");
   snap_state_sweep_part (self, "sets");
+  snap_holds_sweep (self);
 }
 
 /* ---- ids ---- */

@@ -7,6 +7,7 @@
 
 #include "snapshot-core/os/reserved-directory.h"
 #include "snapshot-core/service/hidden.h"
+#include "snapshot-core/service/point-words.h"
 
 /* ---- open and close ---- */
 
@@ -240,26 +241,12 @@ snap_volume_find_point (SnapVolume *self, SnapState *state, const char *name,
   return find_snapshot (self, snapshots, name, error);
 }
 
-/* Whether its name finds it, and nothing else. */
-static gboolean
-is_found_by_name (const GPtrArray *snapshots, const SnapPoint *point)
-{
-  PointMatch matches =
-      point->kind == SNAP_POINT_SNAPSHOT ? is_snapshot_called : has_name;
-  g_autoptr (GPtrArray) same = find_matches (snapshots, matches, point->name);
-
-  return same->len <= 1 && !snap_name_is_reserved (point->name)
-         && *point->name != '\0';
-}
-
 const char *
 snap_volume_point_word (const GPtrArray *snapshots, const SnapPoint *point)
 {
-  gboolean listed = point->kind == SNAP_POINT_SNAPSHOT
-                    || point->kind == SNAP_POINT_CHECKPOINT;
+  g_autoptr (SnapPointWords) words = snap_point_words_new (snapshots);
 
-  return listed && !is_found_by_name (snapshots, point) ? point->id
-                                                        : point->name;
+  return snap_point_words_get (words, point);
 }
 
 char *

@@ -48,6 +48,8 @@ SNAP_PY_FULL = \
 	%D%/test_lvm_bed.py \
 	%D%/test_qcow2_bitmaps.py \
 	%D%/test_qcow2_encrypted.py \
+	%D%/test_qcow2_reads.py \
+	%D%/test_cli_edges.py \
 	%D%/test_qcow2_history.py \
 	%D%/test_qcow2_mutants.py \
 	%D%/test_serve_soak.py

@@ -75,7 +75,7 @@ static const struct {
   { "50%41@mon", "%25" },
   { "vm#50%x", "%25" },
   { "disk@50%", "%25" },
-  { "disk@a%00b", "%25" },
+  { "disk@a%00b", "%00" },
   { "disk@a%4", "%25" },
   { "disk@a%zz..b", "%25" },
   { "disk@a..b%zz", "%25" },

@@ -3,6 +3,7 @@
 
 #include "snapshot-core/drivers/lvm/lvm.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -49,7 +50,8 @@ lvm_probe (const char *location)
 
   if (stat (location, &st) == 0)
     return S_ISBLK (st.st_mode) && is_lvm_device (st.st_rdev) ? 90 : 0;
-  return is_group_and_name (location) ? 20 : 0;
+  /* A path that may not be looked at is no name. */
+  return errno != EACCES && is_group_and_name (location) ? 20 : 0;
 }
 
 /* ---- the volume ---- */

@@ -224,6 +224,72 @@ qcow2_chain_describe (const GPtrArray *chain, int first_fd, gboolean with_key)
   return g_string_free (json, FALSE);
 }
 
+/* ---- words of QEMU ---- */
+
+/* The end of the object that starts at @at, strings not minded: a brace in one
+   is in pairs, or the text is cut off. */
+static const char *
+skip_object (const char *at)
+{
+  guint depth = 0;
+
+  for (; *at != '\0'; at++) {
+    depth += *at == '{';
+    if (*at == '}' && --depth == 0)
+      return at + 1;
+  }
+  return at;
+}
+
+/* The path that a word of QEMU's at @at stands for, and where it ends; NULL if
+   it is no such word. */
+static const char *
+find_meaning (const GPtrArray *chain, int first_fd, const char *at,
+              const char **end)
+{
+  static const char descriptor[] = "/proc/self/fd/";
+  static const char node[] = "#block";
+  const Qcow2File *image = g_ptr_array_index (chain, 0);
+  guint64 index;
+
+  if (g_str_has_prefix (at, "json:{")) {
+    *end = skip_object (at);
+    return image->path;
+  }
+  if (g_str_has_prefix (at, node)) {
+    *end = at + strlen (node);
+    *end += strspn (*end, "0123456789");
+    return image->path;
+  }
+  if (!g_str_has_prefix (at, descriptor))
+    return NULL;
+  index = g_ascii_strtoull (at + strlen (descriptor), (char **) end, 10)
+          - (guint64) first_fd;
+  return index < chain->len
+             ? ((Qcow2File *) g_ptr_array_index (chain, index))->path
+             : NULL;
+}
+
+char *
+qcow2_chain_explain (const GPtrArray *chain, int first_fd, const char *text)
+{
+  GString *out = g_string_new (NULL);
+
+  while (*text != '\0') {
+    const char *end = text + 1;
+    const char *path = find_meaning (chain, first_fd, text, &end);
+
+    if (path != NULL)
+      g_string_append (out, path);
+    else
+      g_string_append_len (out, text, end - text);
+    text = end;
+  }
+  return g_string_free (out, FALSE);
+}
+
+/* ---- files for other programs ---- */
+
 static void
 close_fd (gpointer fd)
 {

@@ -80,19 +80,16 @@ reload (Qcow2Volume *self, GError **error)
 static GError *
 explain_failure (const Qcow2Volume *self, const GError *failure)
 {
-  const char *reason = strstr (failure->message, "': ");
+  g_autofree char *words =
+      qcow2_chain_explain (self->chain, FIRST_CHAIN_FD, failure->message);
 
   if (strstr (failure->message, "Failed to get \"") != NULL)
     return g_error_new (SNAP_ERROR, SNAP_ERROR_BUSY,
                         "%s: in use by another process (it holds a lock that "
                         "keeps QEMU from writing)",
                         self->parent.location);
-  /* The image's name among the words is our own description of it. */
-  if (reason != NULL && strstr (failure->message, "'json:") != NULL)
-    return g_error_new (SNAP_ERROR, failure->code, "%s: qemu-img: %s",
-                        self->parent.location, reason + strlen ("': "));
   return g_error_new (SNAP_ERROR, failure->code, "%s: %s",
-                      self->parent.location, failure->message);
+                      self->parent.location, words);
 }
 
 /* qemu-img with @arguments, on the image of @self. */

@@ -69,6 +69,16 @@ server_arguments (Qcow2Image *self)
 }
 
 static void
+explain (const Qcow2Volume *volume, GError *reason)
+{
+  char *words =
+      qcow2_chain_explain (volume->chain, FIRST_CHAIN_FD, reason->message);
+
+  g_free (reason->message);
+  reason->message = words;
+}
+
+static void
 start_source (Qcow2Image *self)
 {
   const Qcow2File *file = qcow2_volume_file (self->volume);
@@ -88,6 +98,8 @@ start_source (Qcow2Image *self)
   self->source = snap_nbd_source_spawn (
       (const char *const *) argv->pdata, (const int *) fds->data, fds->len, "",
       N_CONNECTIONS, name, &self->source_error);
+  if (self->source == NULL)
+    explain (self->volume, self->source_error);
 }
 
 static SnapNbdSource *

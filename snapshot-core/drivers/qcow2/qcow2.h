@@ -59,6 +59,14 @@ char *qcow2_chain_describe (const GPtrArray *chain, int first_fd,
  */
 GArray *qcow2_chain_reopen (const GPtrArray *chain, GError **error);
 
+/*
+ * What a program said that was given this chain, with its own words for the
+ * files (descriptions of ours, descriptors, names of nodes) put into paths;
+ * the caller frees.
+ */
+char *qcow2_chain_explain (const GPtrArray *chain, int first_fd,
+                           const char *text);
+
 /* ---- the volume ---- */
 
 typedef struct {
