@@ -31,6 +31,7 @@ def environment(**changes):
     """For a program that hosts the plugin."""
     preload = sanitizer_libraries()
     if preload:
+        preload.append(str(tools.BUILD / ".libs" / "keep-locale.so"))
         changes["LD_PRELOAD"] = ":".join(preload)
     return dict(os.environ, **changes)
 
