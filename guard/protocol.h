@@ -3,7 +3,8 @@
  * How the guard is spoken to.
  *
  * Started with two descriptors: a stream socket to its owner, and a file with
- * the window as snap_window_format() writes it.  One line each way a step:
+ * the window as snap_window_format() writes it; others it holds for as long as
+ * it lives, for the locks on them.  One line each way a step:
  *
  *   guard   ready            everything is checked, locked into memory and
  *                            open; nothing has been touched
@@ -21,6 +22,9 @@
 
 #define GUARD_SOCKET_FD 3
 #define GUARD_WINDOW_FD 4
+
+/* From here on the guard may be given more, which it keeps open. */
+#define GUARD_FIRST_LOCK_FD 5
 
 /* nbdsnap-guard DEADLINE_MS */
 #define GUARD_PROGRAM "nbdsnap-guard"

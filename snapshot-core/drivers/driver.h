@@ -186,7 +186,8 @@ struct _SnapDriver {
                        const SnapOpenOptions *options, GError **error);
   void (*close) (SnapVolume *volume);
 
-  /* All snapshots, oldest first; elements SnapPoint, freed by the array. */
+  /* All snapshots and checkpoints, oldest first; elements SnapPoint, freed by
+     the array. */
   GPtrArray *(*list) (SnapVolume *volume, GError **error);
 
   /* The LIVE or BACKING point, with size and identity.  NOT_FOUND where there
@@ -282,6 +283,11 @@ struct _SnapDriver {
      readers that were killed have left, of which no record tells, and add the
      number of such things to *n_undone.  What is in use stays.  Idempotent. */
   gboolean (*tidy) (guint *n_undone, GError **error);
+
+  /* Optional.  The path of the block device whose bytes are the volume's, where
+     there is one now; the caller frees.  Its writers may have to wait while
+     the volume is cut. */
+  char *(*device) (SnapVolume *volume);
 };
 
 /* Whether a driver, perhaps built against an older header, has an op that was

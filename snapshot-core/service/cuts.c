@@ -152,7 +152,7 @@ snap_cuts_check_cancelled (GCancellable *cancellable, GError **error)
 /* Have a guard stand by if some driver's cut is made while devices are
    suspended. */
 static gboolean
-prepare_window (SnapCuts *self, GError **error)
+prepare_window (SnapCuts *self, const GArray *locks, GError **error)
 {
   g_autoptr (SnapWindow) window = snap_window_new ();
 
@@ -166,12 +166,13 @@ prepare_window (SnapCuts *self, GError **error)
   }
   if (snap_window_is_empty (window))
     return TRUE;
-  self->guard = snap_guard_start (window, error);
+  self->guard = snap_guard_start (window, locks, error);
   return self->guard != NULL;
 }
 
 gboolean
-snap_cuts_prepare (SnapCuts *self, GCancellable *cancellable, GError **error)
+snap_cuts_prepare (SnapCuts *self, const GArray *locks,
+                   GCancellable *cancellable, GError **error)
 {
   for (guint i = 0; i < self->all->len; i++) {
     SnapCut *cut = g_ptr_array_index (self->all, i);
@@ -182,7 +183,7 @@ snap_cuts_prepare (SnapCuts *self, GCancellable *cancellable, GError **error)
     if (driver->prepare != NULL && !driver->prepare (cut, error))
       return FALSE;
   }
-  return prepare_window (self, error);
+  return prepare_window (self, locks, error);
 }
 
 gboolean

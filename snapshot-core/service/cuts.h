@@ -29,9 +29,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapCuts, snap_cuts_free)
 /* Whether all volumes will be cut at one instant. */
 gboolean snap_cuts_are_atomic (const SnapCuts *self);
 
-/* On error, or when cancelled (CANCELLED), the caller aborts. */
-gboolean snap_cuts_prepare (SnapCuts *self, GCancellable *cancellable,
-                            GError **error);
+/* Whoever works for the cuts in a process of its own keeps @locks, an array of
+   descriptors.  On error, or when cancelled (CANCELLED), the caller aborts. */
+gboolean snap_cuts_prepare (SnapCuts *self, const GArray *locks,
+                            GCancellable *cancellable, GError **error);
 
 /* The instant: driver by driver, the slow ones first.  *window_us is the time
    from the start of the first to the end of the last. */

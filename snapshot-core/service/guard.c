@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -72,17 +73,29 @@ write_window (const SnapWindow *window, GError **error)
   return snap_fd_steal (&fd);
 }
 
+static void
+add_fd (GArray *fds, int parent_fd, int child_fd)
+{
+  const SnapChildFd fd = { parent_fd, child_fd };
+
+  g_array_append_val (fds, fd);
+}
+
 static gboolean
-launch (SnapGuard *self, int socket_fd, int window_fd, GError **error)
+launch (SnapGuard *self, int socket_fd, int window_fd, const GArray *locks,
+        GError **error)
 {
   const char *argv[] = { program (), G_STRINGIFY (GUARD_DEADLINE_MS), NULL };
-  const SnapChildFd fds[] = { { socket_fd, GUARD_SOCKET_FD },
-                              { window_fd, GUARD_WINDOW_FD },
-                              { STDERR_FILENO, STDERR_FILENO } };
-  const SnapChildSpec spec = { .argv = argv,
-                               .fds = fds,
-                               .n_fds = G_N_ELEMENTS (fds) };
+  g_autoptr (GArray) fds = g_array_new (FALSE, FALSE, sizeof (SnapChildFd));
+  SnapChildSpec spec = { .argv = argv };
 
+  add_fd (fds, STDERR_FILENO, STDERR_FILENO);
+  add_fd (fds, socket_fd, GUARD_SOCKET_FD);
+  add_fd (fds, window_fd, GUARD_WINDOW_FD);
+  for (guint i = 0; i < locks->len; i++)
+    add_fd (fds, g_array_index (locks, int, i), GUARD_FIRST_LOCK_FD + (int) i);
+  spec.fds = (const SnapChildFd *) (gpointer) fds->data;
+  spec.n_fds = fds->len;
   self->pid = snap_child_start (&spec, error);
   return self->pid > 0;
 }
@@ -164,7 +177,7 @@ await_ready (SnapGuard *self, GError **error)
 }
 
 SnapGuard *
-snap_guard_start (const SnapWindow *window, GError **error)
+snap_guard_start (const SnapWindow *window, const GArray *locks, GError **error)
 {
   g_autoptr (SnapGuard) self = g_new0 (SnapGuard, 1);
   snap_autofd int window_fd = -1;
@@ -174,6 +187,7 @@ snap_guard_start (const SnapWindow *window, GError **error)
   self->fd = -1;
   self->received = g_string_new (NULL);
   copy_devices (self, window);
+  snap_dm_load (); /* for resume_ourselves() */
   window_fd = write_window (window, error);
   if (window_fd < 0)
     return NULL;
@@ -183,7 +197,7 @@ snap_guard_start (const SnapWindow *window, GError **error)
   }
   self->fd = ends[0];
   far_end = ends[1];
-  if (!launch (self, far_end, window_fd, error))
+  if (!launch (self, far_end, window_fd, locks, error))
     return NULL;
   snap_fd_clear (&far_end);
   return await_ready (self, error) ? g_steal_pointer (&self) : NULL;
@@ -191,11 +205,33 @@ snap_guard_start (const SnapWindow *window, GError **error)
 
 /* ---- the window ---- */
 
-/* The guard is gone without a word, both halves of it: we are the last who
-   can resume. */
+/* The whole group, since the half that sends the messages is no child of
+   ours: one that was stopped must not go on with them later, when what they
+   name is something else.  Nobody may reap that half, but it has let go of
+   its end of the conversation. */
 static gboolean
-resume_ourselves (const SnapGuard *self, GError **error)
+end_it (SnapGuard *self)
 {
+  struct pollfd far_end = { .fd = self->fd };
+  int n;
+
+  kill (-self->pid, SIGKILL);
+  snap_child_reap (self->pid, END_MS);
+  self->pid = 0;
+  do
+    n = poll (&far_end, 1, GUARD_PATIENCE_MS);
+  while (n < 0 && errno == EINTR);
+  return n > 0 && (far_end.revents & POLLHUP) != 0;
+}
+
+/* The guard is gone without a word, or hangs: we are the last who can
+   resume. */
+static gboolean
+resume_ourselves (SnapGuard *self, GError **error)
+{
+  if (!end_it (self))
+    return snap_error_set (error, SNAP_ERROR_FROZEN,
+                           "guard: hangs, and devices may still be suspended");
   for (guint i = 0; i < self->devices->len; i++) {
     const char *device = self->devices->pdata[i];
     SnapDmInfo info;

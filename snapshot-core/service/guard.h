@@ -14,10 +14,15 @@ typedef struct _SnapGuard SnapGuard;
  * Start a guard for @window and wait until it is ready.  Nothing is suspended
  * yet; freeing it changes nothing.
  *
+ * It keeps copies of the descriptors @locks, and with them their locks, until
+ * it ends: should we be killed, nobody may finish or begin anything on these
+ * volumes while it is at work.
+ *
  * Errors: UNSUPPORTED (no guard, or no device mapper), BUSY (a device is
  * suspended by somebody else), NOT_FOUND (a device), IO.
  */
-SnapGuard *snap_guard_start (const SnapWindow *window, GError **error);
+SnapGuard *snap_guard_start (const SnapWindow *window, const GArray *locks,
+                             GError **error);
 void snap_guard_free (SnapGuard *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapGuard, snap_guard_free)
 

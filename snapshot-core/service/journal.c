@@ -36,6 +36,12 @@ snap_journal_set_id (SnapJournal *self)
   return self->set_id;
 }
 
+int
+snap_journal_lock_fd (SnapJournal *self)
+{
+  return self->lock_fd;
+}
+
 void
 snap_journal_abandon (SnapJournal *self)
 {

@@ -17,6 +17,7 @@
 
 #include "snapshot-core/service/set.h"
 
+#include "snapshot-core/os/block-stack.h"
 #include "snapshot-core/service/cuts.h"
 #include "snapshot-core/service/hold.h"
 #include "snapshot-core/service/set-record.h"
@@ -88,6 +89,28 @@ hold_volumes (Creation *self, GError **error)
     if (hold == NULL)
       return FALSE;
     g_ptr_array_add (self->holds, hold);
+  }
+  return TRUE;
+}
+
+/* What is written there would wait for the volume, and be in the snapshot
+   half done. */
+static gboolean
+check_state_directory (const Creation *self, GError **error)
+{
+  const char *directory = snap_state_directory (self->state);
+
+  for (gsize i = 0; i < self->n_volumes; i++) {
+    SnapVolume *volume = self->volumes[i];
+    g_autofree char *device = SNAP_DRIVER_HAS (volume->driver, device)
+                                  ? volume->driver->device (volume)
+                                  : NULL;
+
+    if (device != NULL && snap_path_lies_on (directory, device))
+      return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                             "%s: lies on %s, which is to be cut: name another "
+                             "state directory",
+                             directory, volume->location);
   }
   return TRUE;
 }
@@ -176,10 +199,27 @@ save_manifest (Creation *self, GError **error)
   return FALSE;
 }
 
+/* What says that somebody is at work on this set and these volumes. */
+static GArray *
+list_locks (const Creation *self)
+{
+  GArray *locks = g_array_new (FALSE, FALSE, sizeof (int));
+  int fd = snap_journal_lock_fd (self->journal);
+
+  g_array_append_val (locks, fd);
+  for (guint i = 0; i < self->holds->len; i++) {
+    fd = snap_hold_lock_fd (g_ptr_array_index (self->holds, i));
+    g_array_append_val (locks, fd);
+  }
+  return locks;
+}
+
 static gboolean
 make (Creation *self, GError **error)
 {
-  return snap_cuts_prepare (self->cuts, self->cancellable, error)
+  g_autoptr (GArray) locks = list_locks (self);
+
+  return snap_cuts_prepare (self->cuts, locks, self->cancellable, error)
          && snap_cuts_cut (self->cuts, self->cancellable, &self->set->window_us,
                            error)
          && snap_cuts_check_cancelled (self->cancellable, error)
@@ -252,8 +292,8 @@ snap_set_create (SnapState *state, SnapVolume **volumes, gsize n_volumes,
 
   creation_init (&self, name);
   if (!snap_name_check (name, error) || !check_volumes (&self, error)
-      || !hold_volumes (&self, error) || !check_names (&self, error)
-      || !plan (&self, flags, error)
+      || !hold_volumes (&self, error) || !check_state_directory (&self, error)
+      || !check_names (&self, error) || !plan (&self, flags, error)
       || !snap_cuts_check_cancelled (cancellable, error)
       || !begin_journal (&self, error))
     return NULL;

@@ -79,6 +79,9 @@ gboolean snap_journal_next_orphan (SnapState *state, GHashTable *skip,
 
 const char *snap_journal_set_id (SnapJournal *self);
 
+/* The descriptor whose lock makes the entry ours. */
+int snap_journal_lock_fd (SnapJournal *self);
+
 /* The ids of all entries, whether their makers live or not: their points are
    not to be listed.  An element is freed by the table. */
 GHashTable *snap_journal_list (SnapState *state, GError **error);
