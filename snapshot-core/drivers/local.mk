@@ -23,6 +23,7 @@ libsnap_drivers_la_SOURCES = \
 	%D%/lvm/lvm.h \
 	%D%/lvm/metadata.c \
 	%D%/lvm/native.c \
+	%D%/lvm/recover.c \
 	%D%/lvm/runtime.c \
 	%D%/lvm/thin-diff.c \
 	%D%/lvm/thin.c \

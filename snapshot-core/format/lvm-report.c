@@ -130,6 +130,7 @@ read_numbers (SnapLvmVolume *self, Row *row)
   self->vg_free = get_number (row, "vg_free", G_MAXINT64);
   self->extent_size = get_number (row, "vg_extent_size", G_MAXINT64);
   self->thin_id = get_number (row, "thin_id", (1 << 24) - 1);
+  self->transaction_id = get_number (row, "transaction_id", G_MAXUINT64);
   self->time_us =
       get_number (row, "lv_time", G_MAXINT64 / G_USEC_PER_SEC) * G_USEC_PER_SEC;
   self->data_percent = get_percent (row, "data_percent");

@@ -19,8 +19,8 @@
   "lv_name,lv_uuid,vg_name,vg_uuid,lv_size,lv_time,lv_tags,lv_dm_path,"   \
   "lv_active,lv_permissions,lv_merging,lv_snapshot_invalid,"              \
   "lv_health_status,origin,origin_uuid,origin_size,pool_lv,pool_lv_uuid," \
-  "metadata_lv,data_percent,metadata_percent,segtype,thin_id,chunk_size,"    \
-  "vg_free,vg_extent_size"
+  "metadata_lv,data_percent,metadata_percent,segtype,thin_id,chunk_size," \
+  "transaction_id,vg_free,vg_extent_size"
 
 /* One logical volume.  Strings that were empty are NULL. */
 typedef struct {
@@ -38,14 +38,15 @@ typedef struct {
   char *health;      /* NULL if all is well */
   char **tags;       /* never NULL */
 
-  guint64 size;        /* bytes */
-  guint64 origin_size; /* bytes, of a classic snapshot; else 0 */
-  guint64 chunk_size;  /* bytes, of a pool or a classic snapshot; else 0 */
-  guint64 vg_free;     /* bytes of the group that no volume has */
-  guint64 extent_size; /* bytes, in which the group is dealt out */
-  guint32 thin_id;     /* 0: none; LVM counts from 1 */
-  gint64 time_us;      /* of creation, since the epoch; 0 if not known */
-  double data_percent; /* of a pool or snapshot; -1 while inactive */
+  guint64 size;           /* bytes */
+  guint64 origin_size;    /* bytes, of a classic snapshot; else 0 */
+  guint64 chunk_size;     /* bytes, of a pool or a classic snapshot; else 0 */
+  guint64 vg_free;        /* bytes of the group that no volume has */
+  guint64 extent_size;    /* bytes, in which the group is dealt out */
+  guint32 thin_id;        /* 0: none; LVM counts from 1 */
+  guint64 transaction_id; /* of a pool: what LVM expects it to be at */
+  gint64 time_us;         /* of creation, since the epoch; 0 if not known */
+  double data_percent;    /* of a pool or snapshot; -1 while inactive */
   double metadata_percent;
 
   gboolean active;

@@ -12,6 +12,7 @@
   "\"metadata_lv\":\"[pool_tmeta]\",\"chunk_size\":\"65536\","    \
   "\"data_percent\":\"12.50\",\"metadata_percent\":\"11.08\","    \
   "\"lv_active\":\"active\",\"thin_id\":\"\",\"lv_tags\":\"\","   \
+  "\"transaction_id\":\"17\","                                    \
   "\"lv_permissions\":\"writeable\",\"vg_free\":\"1048576\"}"
 
 #define SNAPSHOT                                                           \
@@ -43,6 +44,7 @@ test_reads_every_field (void)
   g_assert_cmpstr (pool->metadata_lv, ==, "pool_tmeta");
   g_assert_cmpuint (pool->chunk_size, ==, 65536);
   g_assert_cmpuint (pool->thin_id, ==, 0);
+  g_assert_cmpuint (pool->transaction_id, ==, 17);
   g_assert_cmpuint (pool->vg_free, ==, 1048576);
   g_assert_cmpfloat (pool->metadata_percent, ==, 11.08);
   g_assert_true (pool->active && pool->writeable);
@@ -51,7 +53,8 @@ test_reads_every_field (void)
   g_assert_cmpstr (snapshot->name, ==, "s");
   g_assert_cmpuint (snapshot->thin_id, ==, 16777215);
   g_assert_cmpuint (snapshot->size, ==, 1048576);
-  g_assert_cmpint (snapshot->time_us, ==, G_GINT64_CONSTANT (1700000000) * G_USEC_PER_SEC);
+  g_assert_cmpint (snapshot->time_us, ==,
+                   G_GINT64_CONSTANT (1700000000) * G_USEC_PER_SEC);
   g_assert_cmpfloat (snapshot->data_percent, ==, -1);
   g_assert_false (snapshot->active || snapshot->writeable);
   g_assert_cmpstr (snap_lvm_volume_tag (snapshot, "nbdsnap.set"), ==, "42");

@@ -23,12 +23,12 @@ struct _LvmActivation {
 };
 
 static gboolean
-change_device (const char *path, gboolean active, GError **error)
+change_device (const char *path, gboolean active, int lock_fd, GError **error)
 {
   const char *const on[] = { "lvchange", "-q", "-ay", "-K", "--", path, NULL };
   const char *const off[] = { "lvchange", "-q", "-an", "--", path, NULL };
 
-  return lvm_run (active ? on : off, NULL, error);
+  return lvm_run_locked (active ? on : off, lock_fd, error);
 }
 
 static char *
@@ -53,7 +53,7 @@ activate_alone (LvmActivation *self, const SnapLvmVolume *volume,
   if (!active
       && (!lvm_runtime_set_note (self->lock_fd, self->lock_path, volume->vg,
                                  error)
-          || !change_device (self->path, TRUE, error)))
+          || !change_device (self->path, TRUE, self->lock_fd, error)))
     return FALSE;
   return snap_lock_fd (self->lock_fd, SNAP_LOCK_SHARED, error);
 }
@@ -65,7 +65,7 @@ lvm_activate (const SnapLvmVolume *volume, GError **error)
   gboolean alone;
 
   self->path = format_path (volume);
-  self->lock_path = lvm_runtime_path (LVM_ACTIVE, volume);
+  self->lock_path = lvm_runtime_path (LVM_ACTIVE, volume->uuid);
   self->lock_fd = lvm_runtime_lock (self->lock_path, TRUE, &alone, error);
   if (self->lock_fd < 0 || (alone && !activate_alone (self, volume, error)))
     return NULL;
@@ -84,7 +84,7 @@ let_go (LvmActivation *self)
   if (self->lock_fd < 0)
     return;
   note = lvm_runtime_note (self->lock_fd);
-  if (note[0] == '\0' || change_device (self->path, FALSE, NULL))
+  if (note[0] == '\0' || change_device (self->path, FALSE, self->lock_fd, NULL))
     unlink (self->lock_path);
 }
 
@@ -125,7 +125,7 @@ lvm_activation_undo (const char *lock_path, int lock_fd, guint *n_undone,
   if (volume == NULL)
     return TRUE;
   path = format_path (volume);
-  if (!change_device (path, FALSE, error))
+  if (!change_device (path, FALSE, lock_fd, error))
     return FALSE;
   ++*n_undone;
   return TRUE;
@@ -195,14 +195,14 @@ lvm_deactivate_point (SnapVolume *volume, const SnapPoint *point,
   if (found == NULL)
     return FALSE;
   path = format_path (found);
-  lock_path = lvm_runtime_path (LVM_ACTIVE, found);
+  lock_path = lvm_runtime_path (LVM_ACTIVE, found->uuid);
   lock_fd = lvm_runtime_try_lock (lock_path, error);
   if (lock_fd < 0) {
     g_prefix_error (error, "%s@%s: is being read: ", volume->location,
                     point->name);
     return FALSE;
   }
-  if (!change_device (path, FALSE, error))
+  if (!change_device (path, FALSE, lock_fd, error))
     return FALSE;
   unlink (lock_path);
   return TRUE;

@@ -75,7 +75,8 @@ lvm_classic_check (const LvmVolume *volume, GPtrArray *report, GError **error)
 /* ---- the cut ---- */
 
 static gboolean
-create (const LvmCut *cut, const char *origin, const char *size, GError **error)
+create (const LvmCut *cut, const char *origin, const char *size, int lock_fd,
+        GError **error)
 {
   const LvmVolume *volume = (LvmVolume *) cut->parent.volume;
   g_autoptr (GPtrArray) arguments = g_ptr_array_new ();
@@ -89,11 +90,12 @@ create (const LvmCut *cut, const char *origin, const char *size, GError **error)
   g_ptr_array_add (arguments, (char *) "--");
   g_ptr_array_add (arguments, (char *) origin);
   g_ptr_array_add (arguments, NULL);
-  return lvm_run ((const char *const *) arguments->pdata, NULL, error);
+  return lvm_run_locked ((const char *const *) arguments->pdata, lock_fd,
+                         error);
 }
 
 gboolean
-lvm_classic_cut (const LvmCut *cut, GError **error)
+lvm_classic_cut (const LvmCut *cut, int lock_fd, GError **error)
 {
   const LvmVolume *volume = (LvmVolume *) cut->parent.volume;
   g_autoptr (GPtrArray) report = lvm_report (volume->vg, error);
@@ -106,7 +108,7 @@ lvm_classic_cut (const LvmCut *cut, GError **error)
     return FALSE;
   path = g_strdup_printf ("%s/%s", origin->vg, origin->name);
   size = g_strdup_printf ("%" G_GUINT64_FORMAT "b", save_size (origin));
-  return create (cut, path, size, error);
+  return create (cut, path, size, lock_fd, error);
 }
 
 /* ---- watermarks ---- */

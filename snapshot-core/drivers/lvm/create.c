@@ -7,9 +7,11 @@
 #include "snapshot-core/drivers/lvm/lvm.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "snapshot-core/drivers/record.h"
 #include "snapshot-core/os/device-mapper.h"
+#include "snapshot-core/os/fd.h"
 
 /* The longest name that device mapper takes, without the NUL. */
 #define MAX_DM_NAME 127
@@ -57,23 +59,39 @@ check_state (const LvmVolume *volume, const SnapLvmVolume *found,
                          volume->parent.location, fact);
 }
 
+/* lvm would resume it, whoever suspended it, and leave a thin pool that it
+   refuses to use. */
+static gboolean
+check_running (const LvmVolume *volume, const SnapLvmVolume *found,
+               GError **error)
+{
+  SnapDmInfo info;
+
+  if (!snap_dm_info (lvm_dm_name (found), &info, error))
+    return FALSE;
+  return !info.suspended
+         || snap_error_set (error, SNAP_ERROR_BUSY,
+                            "%s: is suspended by somebody else",
+                            volume->parent.location);
+}
+
 static gboolean
 check (const LvmVolume *volume, GPtrArray *report, GError **error)
 {
   const SnapLvmVolume *found = lvm_report_volume (report, volume, error);
 
-  if (found == NULL || !check_state (volume, found, error))
+  if (found == NULL || !check_state (volume, found, error)
+      || !check_running (volume, found, error))
     return FALSE;
   return volume->kind == LVM_THIN ? lvm_thin_check (volume, report, error)
                                   : lvm_classic_check (volume, report, error);
 }
 
 static char *
-format_record (const LvmVolume *volume, const SnapLvmVolume *found,
-               const LvmCut *cut)
+format_record (const LvmVolume *volume, const LvmCut *cut)
 {
   return snap_record_format ((const char *[]){
-      volume->vg, cut->native, cut->set_id, lvm_dm_name (found), NULL });
+      volume->vg, cut->native, cut->set_id, cut->dm_name, NULL });
 }
 
 SnapCut *
@@ -94,8 +112,9 @@ lvm_plan (SnapVolume *volume, const char *name, const char *set_id,
   cut->name = g_strdup (name);
   cut->set_id = g_strdup (set_id);
   cut->native = g_steal_pointer (&native);
-  *record =
-      format_record (self, snap_lvm_report_by_uuid (report, volume->id), cut);
+  cut->dm_name =
+      g_strdup (lvm_dm_name (snap_lvm_report_by_uuid (report, volume->id)));
+  *record = format_record (self, cut);
   return &cut->parent;
 }
 
@@ -107,6 +126,7 @@ lvm_free_cut (SnapCut *cut)
   g_free (self->name);
   g_free (self->set_id);
   g_free (self->native);
+  g_free (self->dm_name);
   g_free (self);
 }
 
@@ -118,10 +138,30 @@ kind_of (const SnapCut *cut)
   return ((LvmVolume *) cut->volume)->kind;
 }
 
+/* IO is how a killed tool ends. */
+static gboolean
+make (LvmCut *cut, gboolean (*make_it) (const LvmCut *, int lock_fd, GError **),
+      GError **error)
+{
+  GError *reason = NULL;
+  g_autofree char *path = NULL;
+  snap_autofd int lock_fd = lvm_set_lock (cut->set_id, &path, &reason);
+  gboolean made = lock_fd >= 0 && make_it (cut, lock_fd, &reason);
+
+  if (lock_fd >= 0)
+    unlink (path);
+  if (made)
+    return TRUE;
+  cut->half_made = g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_IO);
+  g_propagate_error (error, reason);
+  return FALSE;
+}
+
 gboolean
 lvm_prepare (SnapCut *cut, GError **error)
 {
-  return kind_of (cut) != LVM_THIN || lvm_thin_prepare ((LvmCut *) cut, error);
+  return kind_of (cut) != LVM_THIN
+         || make ((LvmCut *) cut, lvm_thin_prepare, error);
 }
 
 /* Thin ones have their instant in the window. */
@@ -130,7 +170,7 @@ lvm_cut (SnapCut **cuts, gsize n_cuts, GError **error)
 {
   for (gsize i = 0; i < n_cuts; i++)
     if (kind_of (cuts[i]) == LVM_CLASSIC
-        && !lvm_classic_cut ((LvmCut *) cuts[i], error))
+        && !make ((LvmCut *) cuts[i], lvm_classic_cut, error))
       return FALSE;
   return TRUE;
 }
@@ -162,69 +202,6 @@ lvm_commit (SnapCut *cut, GError **error)
   return kind_of (cut) != LVM_CLASSIC || lvm_classic_commit (self, error);
 }
 
-/* ---- undoing ---- */
-
-static gboolean
-remove_volume (const char *vg, const char *native, GError **error)
-{
-  g_autofree char *path = g_strdup_printf ("%s/%s", vg, native);
-  const char *arguments[] = { "lvremove", "-f", "-q", "--", path, NULL };
-
-  return lvm_run (arguments, NULL, error);
-}
-
-/* Only what carries the tag of the set is ours to remove. */
-static gboolean
-remove_if_made (const char *vg, const char *native, const char *set_id,
-                GError **error)
-{
-  g_autoptr (GPtrArray) report = lvm_report (vg, error);
-  const SnapLvmVolume *made;
-
-  if (report == NULL)
-    return FALSE;
-  made = snap_lvm_report_by_name (report, vg, native);
-  if (made == NULL)
-    return TRUE;
-  if (lvm_is_of_set (made, set_id))
-    return remove_volume (vg, native, error);
-  return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
-                         "%s/%s: does not carry the tag of set %s, so not "
-                         "deleted",
-                         vg, native, set_id);
-}
-
-gboolean
-lvm_abort (SnapCut *cut, GError **error)
-{
-  const LvmCut *self = (LvmCut *) cut;
-  const LvmVolume *volume = (LvmVolume *) cut->volume;
-
-  return remove_if_made (volume->vg, self->native, self->set_id, error);
-}
-
-/* Whoever died in the window may have left the origin suspended. */
-static gboolean
-wake (const char *dm_name, GError **error)
-{
-  SnapDmInfo info;
-
-  if (!snap_dm_info (dm_name, &info, error))
-    return FALSE;
-  return !info.suspended || snap_dm_resume (dm_name, error);
-}
-
-gboolean
-lvm_recover (const char *record, SnapRecover action, GError **error)
-{
-  g_auto (GStrv) words = snap_record_parse (record, 4, error);
-
-  if (words == NULL || !wake (words[3], error))
-    return FALSE;
-  return action == SNAP_RECOVER_COMMIT
-         || remove_if_made (words[0], words[1], words[2], error);
-}
-
 /* ---- deletion ---- */
 
 gboolean
@@ -242,5 +219,5 @@ lvm_remove (SnapVolume *volume, const SnapPoint *point, GError **error)
   if (report == NULL)
     return FALSE;
   found = lvm_report_point (report, self, point, error);
-  return found != NULL && remove_volume (self->vg, found->name, error);
+  return found != NULL && lvm_remove_volume (self->vg, found->name, -1, error);
 }

@@ -63,6 +63,7 @@ lvm_close (SnapVolume *volume)
 
   g_free (self->vg);
   g_free (self->name);
+  g_free (self->dm_path);
   g_free (volume->location);
   g_free (volume->part);
   g_free (volume->id);
@@ -82,6 +83,7 @@ fill (LvmVolume *self, const SnapLvmVolume *found, GError **error)
 {
   self->vg = g_strdup (found->vg);
   self->name = g_strdup (found->name);
+  self->dm_path = g_strdup (found->dm_path);
   self->kind = found->thin_id != 0 ? LVM_THIN : LVM_CLASSIC;
   self->parent.id = g_strdup (found->uuid);
   self->parent.label = g_strdup (found->name);
@@ -198,6 +200,12 @@ lvm_special (SnapVolume *volume, SnapPointKind kind, GError **error)
   return point;
 }
 
+static char *
+lvm_device (SnapVolume *volume)
+{
+  return g_strdup (((LvmVolume *) volume)->dm_path);
+}
+
 const SnapDriver snap_driver_lvm = {
   SNAP_DRIVER_INIT,
   .name = "lvm",
@@ -223,5 +231,7 @@ const SnapDriver snap_driver_lvm = {
   .plain_path = lvm_plain_path,
   .activate = lvm_activate_point,
   .deactivate = lvm_deactivate_point,
+  .sweep = lvm_sweep,
   .tidy = lvm_tidy,
+  .device = lvm_device,
 };

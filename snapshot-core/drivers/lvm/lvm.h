@@ -7,6 +7,7 @@
  *   tool.c      running lvm and reading its report
  *   native.c    how our snapshots are named and tagged
  *   create.c    creation and deletion: what both kinds share
+ *   recover.c   undoing a creation, also after a kill
  *   thin.c      thin snapshots: placeholders, and their cut in the window
  *   classic.c   classic snapshots: room, creation, watermarks
  *   classic-diff.c  their diffs
@@ -36,6 +37,7 @@ typedef struct {
   char *vg;
   char *name;
   LvmKind kind;
+  char *dm_path;  /* of its device, which is there while it is active */
   gboolean force; /* go on in a pool that is nearly full */
 } LvmVolume;
 
@@ -49,6 +51,12 @@ typedef struct {
  * UNSUPPORTED (lvm is not installed), FAILED, IO.
  */
 gboolean lvm_run (const char *const *arguments, char **output, GError **error);
+
+/* The same for a command that changes something: it keeps the lock on
+   @lock_fd until it ends, even if we are killed, so that whoever undoes what
+   we have left waits for it. */
+gboolean lvm_run_locked (const char *const *arguments, int lock_fd,
+                         GError **error);
 
 /* The report of all volumes of @vg, or of one volume or device path. */
 GPtrArray *lvm_report (const char *what, GError **error);
@@ -115,9 +123,7 @@ gboolean lvm_window (SnapCut **cuts, gsize n_cuts, SnapWindow *window,
                      GError **error);
 gboolean lvm_cuts_at_once (SnapCut **cuts, gsize n_cuts);
 gboolean lvm_commit (SnapCut *cut, GError **error);
-gboolean lvm_abort (SnapCut *cut, GError **error);
 void lvm_free_cut (SnapCut *cut);
-gboolean lvm_recover (const char *record, SnapRecover action, GError **error);
 gboolean lvm_remove (SnapVolume *volume, const SnapPoint *point,
                      GError **error);
 
@@ -126,8 +132,27 @@ typedef struct {
   SnapCut parent;
   char *name;
   char *set_id;
-  char *native; /* the name of the snapshot's volume */
+  char *native;       /* the name of the snapshot's volume */
+  char *dm_name;      /* of the origin */
+  gboolean half_made; /* by an lvm that was killed */
 } LvmCut;
+
+/* ---- recover.c ---- */
+
+/*
+ * The lock of whoever makes or undoes a snapshot of a set, at @path, which the
+ * caller unlinks and frees.  A tool that outlives us keeps it; the next one
+ * waits.  -1 on error.
+ */
+int lvm_set_lock (const char *set_id, char **path, GError **error);
+
+/* @lock_fd may be -1. */
+gboolean lvm_remove_volume (const char *vg, const char *name, int lock_fd,
+                            GError **error);
+
+gboolean lvm_abort (SnapCut *cut, GError **error);
+gboolean lvm_recover (const char *record, SnapRecover action, GError **error);
+gboolean lvm_sweep (SnapVolume *volume, GError **error);
 
 /* ---- thin.c ---- */
 
@@ -137,11 +162,16 @@ gboolean lvm_thin_check (const LvmVolume *volume, GPtrArray *report,
 
 /* Make the placeholder: a snapshot of now, whose device id is cut again in
    the window. */
-gboolean lvm_thin_prepare (const LvmCut *cut, GError **error);
+gboolean lvm_thin_prepare (const LvmCut *cut, int lock_fd, GError **error);
 
 /* Add what cuts @cut again; nothing where the pool is inactive, for then
    nobody can have written since. */
 gboolean lvm_thin_window (const LvmCut *cut, SnapWindow *window,
+                          GError **error);
+
+/* Have the pool of @volume told what an lvm that was killed had written down
+   for it, and nobody has told it since. */
+gboolean lvm_thin_settle (GPtrArray *report, const SnapLvmVolume *volume,
                           GError **error);
 
 /* ---- classic.c ---- */
@@ -151,7 +181,7 @@ gboolean lvm_thin_window (const LvmCut *cut, SnapWindow *window,
 gboolean lvm_classic_check (const LvmVolume *volume, GPtrArray *report,
                             GError **error);
 
-gboolean lvm_classic_cut (const LvmCut *cut, GError **error);
+gboolean lvm_classic_cut (const LvmCut *cut, int lock_fd, GError **error);
 
 /* Note in every older snapshot how much it had saved by then. */
 gboolean lvm_classic_commit (const LvmCut *cut, GError **error);
@@ -200,8 +230,10 @@ gboolean lvm_metadata_undo (const char *lock_path, int lock_fd, guint *n_undone,
 /* What the files there are called, before a UUID. */
 #define LVM_ACTIVE "active-"
 #define LVM_RESERVED "metadata-"
+/* … and before the id of a set */
+#define LVM_SET "set-"
 
-char *lvm_runtime_path (const char *kind, const SnapLvmVolume *volume);
+char *lvm_runtime_path (const char *kind, const char *id);
 
 /* Lock a file there, making it; -1 on error.  The first waits until it has
    the lock alone or, if @shared, at all; the second does not wait: BUSY. */

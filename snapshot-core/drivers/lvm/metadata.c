@@ -165,7 +165,7 @@ lvm_metadata_take (GPtrArray *report, const SnapLvmVolume *pool, GError **error)
 
   self->lock_fd = -1;
   self->pool = lvm_pool_dm_name (pool);
-  self->lock_path = lvm_runtime_path (LVM_RESERVED, pool);
+  self->lock_path = lvm_runtime_path (LVM_RESERVED, pool->uuid);
   if (!find_device (self, report, pool, error))
     return NULL;
   self->lock_fd = lvm_runtime_lock (self->lock_path, FALSE, &alone, error);

@@ -101,6 +101,17 @@ time_of (const SnapLvmVolume *snapshot)
   return snapshot->time_us;
 }
 
+/* What LVM calls the size of a classic snapshot is that of its store.  Of a
+   thin one over a base in no pool the origin is that base, whose size says
+   nothing. */
+static guint64
+size_of (const SnapLvmVolume *snapshot)
+{
+  return snapshot->thin_id == 0 && snapshot->origin_size != 0
+             ? snapshot->origin_size
+             : snapshot->size;
+}
+
 SnapPoint *
 lvm_point_new (const SnapLvmVolume *snapshot)
 {
@@ -114,8 +125,7 @@ lvm_point_new (const SnapLvmVolume *snapshot)
   point->handle = g_strdup (snapshot->name);
   point->set_id =
       ours ? g_strdup (snap_lvm_volume_tag (snapshot, TAG_SET)) : NULL;
-  point->size =
-      snapshot->origin_size != 0 ? snapshot->origin_size : snapshot->size;
+  point->size = size_of (snapshot);
   point->time_us = time_of (snapshot);
   return point;
 }

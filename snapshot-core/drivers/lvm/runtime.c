@@ -31,9 +31,9 @@ make_directory (GError **error)
 }
 
 char *
-lvm_runtime_path (const char *kind, const SnapLvmVolume *volume)
+lvm_runtime_path (const char *kind, const char *id)
 {
-  return g_strconcat (LVM_RUNTIME_DIR "/", kind, volume->uuid, NULL);
+  return g_strconcat (LVM_RUNTIME_DIR "/", kind, id, NULL);
 }
 
 int
@@ -84,13 +84,15 @@ lvm_runtime_note (int fd)
   return g_strndup (note, MAX (n, 0));
 }
 
+/* In one piece, so that one who is killed leaves the old note or the new. */
 gboolean
 lvm_runtime_set_note (int fd, const char *path, const char *note,
                       GError **error)
 {
-  gssize length = strlen (note);
+  char whole[MAX_NOTE] = "";
 
-  if (ftruncate (fd, 0) == 0 && pwrite (fd, note, length, 0) == length)
+  g_strlcpy (whole, note, sizeof whole);
+  if (pwrite (fd, whole, sizeof whole, 0) == sizeof whole)
     return TRUE;
   return snap_error_set_errno (error, errno, "%s", path);
 }

@@ -16,6 +16,10 @@
 
 #include "snapshot-core/drivers/lvm/lvm.h"
 
+#include <stdio.h>
+
+#include "snapshot-core/os/device-mapper.h"
+
 /* A snapshot makes every later write to shared chunks allocate: below this
    much room it is refused. */
 #define MAX_DATA_PERCENT 95.0
@@ -45,7 +49,7 @@ lvm_thin_check (const LvmVolume *volume, GPtrArray *report, GError **error)
 }
 
 gboolean
-lvm_thin_prepare (const LvmCut *cut, GError **error)
+lvm_thin_prepare (const LvmCut *cut, int lock_fd, GError **error)
 {
   const LvmVolume *volume = (LvmVolume *) cut->parent.volume;
   g_autoptr (GPtrArray) arguments = g_ptr_array_new ();
@@ -61,7 +65,8 @@ lvm_thin_prepare (const LvmCut *cut, GError **error)
   g_ptr_array_add (arguments, (char *) "--");
   g_ptr_array_add (arguments, origin);
   g_ptr_array_add (arguments, NULL);
-  return lvm_run ((const char *const *) arguments->pdata, NULL, error);
+  return lvm_run_locked ((const char *const *) arguments->pdata, lock_fd,
+                         error);
 }
 
 static gboolean
@@ -116,4 +121,48 @@ lvm_thin_window (const LvmCut *cut, SnapWindow *window, GError **error)
     snap_window_suspend (window, lvm_dm_name (origin));
   add_messages (window, pool_name, made->thin_id, origin->thin_id);
   return TRUE;
+}
+
+/* ---- after a kill ---- */
+
+/* A pool that is at another transaction than LVM expects waits for messages,
+   which LVM keeps in its metadata until it has sent them. */
+static gboolean
+is_behind (const SnapLvmVolume *pool, gboolean *behind, GError **error)
+{
+  g_autofree char *name = lvm_pool_dm_name (pool);
+  g_autofree char *status = NULL;
+  guint64 transaction;
+  gboolean active;
+
+  *behind = FALSE;
+  if (!lvm_is_active (pool, &active, error))
+    return FALSE;
+  if (!active)
+    return TRUE;
+  status = snap_dm_status (name, error);
+  if (status == NULL)
+    return FALSE;
+  *behind = sscanf (status, "thin-pool %" G_GUINT64_FORMAT, &transaction) == 1
+            && transaction != pool->transaction_id;
+  return TRUE;
+}
+
+/* A refresh of the pool itself would not send them; whoever activates the
+   next volume will. */
+gboolean
+lvm_thin_settle (GPtrArray *report, const SnapLvmVolume *volume, GError **error)
+{
+  const SnapLvmVolume *pool = lvm_pool_of (report, volume, error);
+  g_autofree char *path = NULL;
+  const char *arguments[] = { "lvchange", "-q", "--refresh", "--", NULL, NULL };
+  gboolean behind;
+
+  if (pool == NULL || !is_behind (pool, &behind, error))
+    return FALSE;
+  if (!behind || !volume->active)
+    return TRUE;
+  path = g_strdup_printf ("%s/%s", volume->vg, volume->name);
+  arguments[4] = path;
+  return lvm_run (arguments, NULL, error);
 }

@@ -8,6 +8,7 @@
 #include "snapshot-core/drivers/lvm/lvm.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "snapshot-core/os/command.h"
 #include "snapshot-core/os/deadline.h"
@@ -63,11 +64,15 @@ is_locked_out (const GError *failure)
 
 /* ---- running ---- */
 
-gboolean
-lvm_run (const char *const *arguments, char **output, GError **error)
+/* Of the descriptors that lvm is given, it closes all but its first three. */
+static gboolean
+run (const char *const *arguments, int input_fd, char **output, GError **error)
 {
   g_autoptr (GPtrArray) argv = g_ptr_array_new ();
-  SnapCommandOptions options = { .timeout_ms = TIMEOUT_MS };
+  const SnapChildFd input = { input_fd, STDIN_FILENO };
+  SnapCommandOptions options = { .fds = &input,
+                                 .n_fds = input_fd >= 0 ? 1 : 0,
+                                 .timeout_ms = TIMEOUT_MS };
   SnapDeadline deadline = snap_deadline_in (LOCK_WAIT_MS);
 
   g_ptr_array_add (argv, (char *) "lvm");
@@ -91,6 +96,18 @@ lvm_run (const char *const *arguments, char **output, GError **error)
     g_error_free (failure);
     g_usleep (LOCK_LOOK_MS * 1000);
   }
+}
+
+gboolean
+lvm_run (const char *const *arguments, char **output, GError **error)
+{
+  return run (arguments, -1, output, error);
+}
+
+gboolean
+lvm_run_locked (const char *const *arguments, int lock_fd, GError **error)
+{
+  return run (arguments, lock_fd, NULL, error);
 }
 
 /* ---- the report ---- */
