@@ -3,8 +3,10 @@
 # other pytest files are, by tests/py/run-pytest, which hands them to `run`.
 SNAP_LVM_TESTS = \
 	%D%/test_bed.py \
+	%D%/test_guard.py \
 	%D%/test_lvm_activate.py \
 	%D%/test_lvm_backup.py \
+	%D%/test_lvm_trouble.py \
 	%D%/test_thin_metadata.py
 
 SNAP_PY_FULL += $(SNAP_LVM_TESTS)

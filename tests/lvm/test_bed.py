@@ -7,11 +7,11 @@ import json
 import os
 import struct
 import subprocess
-import threading
 
 import pytest
 
 from snaplib import devmapper, lvm, nbd, tools
+from snaplib.lvm_sets import Stamper, stamp, torn
 
 MIB = 1 << 20
 SIZE = 8 * MIB
@@ -180,38 +180,6 @@ def test_placeholders_of_two_pools_are_cut_again_in_place(group, pool):
     assert [group.lvs()[kept.name] for kept in placed.kept] == rows
     first.snapshot("later", "-pr")
     second.snapshot("later-2", "-pr")
-
-
-class Stamper(threading.Thread):
-    """Writes one number to each volume in turn, then the next number."""
-
-    def __init__(self, volumes):
-        super().__init__()
-        self.paths = [volume.path for volume in volumes]
-        self.stopping = threading.Event()
-        self.number = 0
-
-    def run(self):
-        while not self.stopping.is_set():
-            self.number += 1
-            for path in self.paths:
-                lvm.write_direct(path, 0, struct.pack("<Q", self.number) * 512)
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        self.join()
-
-
-def stamp(path):
-    return struct.unpack("<Q", lvm.read_direct(path, 0, 4096)[:8])[0]
-
-
-def torn(stamps):
-    return not 0 <= stamps[0] - stamps[1] <= 1
 
 
 def test_a_set_is_torn_without_the_suspend_and_never_with_it(pool):

@@ -65,7 +65,10 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/files.py \
 	%D%/snaplib/filesystem_history.py \
 	%D%/snaplib/filesystems.py \
+	%D%/snaplib/guard.py \
 	%D%/snaplib/lvm.py \
+	%D%/snaplib/lvm_kill.py \
+	%D%/snaplib/lvm_sets.py \
 	%D%/snaplib/mutants.py \
 	%D%/snaplib/nbd.py \
 	%D%/snaplib/nbd_client.py \

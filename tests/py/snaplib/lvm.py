@@ -256,7 +256,7 @@ class Group:
     """A volume group on a sparse file in `folder`, or on a device.  Everything
     in it goes when it is closed, suspended or half made as it may be."""
 
-    def __init__(self, folder, size=512 << 20, name="snap-vg", device=None):
+    def __init__(self, folder, size=512 << 20, name="snap-vg", device=None, extent=4 << 20):
         require()
         self.name, self.loop = name, None
         if device is None:
@@ -265,7 +265,7 @@ class Group:
                 file.truncate(size)
             self.loop = device = command("losetup", "-f", "--show", disk).strip()
         self.device = device
-        command("vgcreate", "-q", "-q", "-y", name, device)
+        command("vgcreate", "-q", "-q", "-y", "-s", f"{extent}b", name, device)
 
     def __enter__(self):
         return self
