@@ -52,7 +52,8 @@ SNAP_PY_FULL = \
 	%D%/test_cli_edges.py \
 	%D%/test_qcow2_history.py \
 	%D%/test_qcow2_mutants.py \
-	%D%/test_serve_soak.py
+	%D%/test_serve_soak.py \
+	%D%/test_thin_mutants.py
 SNAP_PY_LIBRARY = \
 	%D%/snaplib/__init__.py \
 	%D%/snaplib/btrfs_tree.py \
@@ -81,6 +82,7 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/qcow2_history.py \
 	%D%/snaplib/serve.py \
 	%D%/snaplib/serving.py \
+	%D%/snaplib/thin_metadata.py \
 	%D%/snaplib/tools.py \
 	%D%/snaplib/trap_disk.py \
 	%D%/snaplib/traps/__init__.py \
