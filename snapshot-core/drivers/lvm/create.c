@@ -175,13 +175,31 @@ lvm_cut (SnapCut **cuts, gsize n_cuts, GError **error)
   return TRUE;
 }
 
+static const char *
+group_of (const SnapCut *cut)
+{
+  return ((LvmVolume *) cut->volume)->vg;
+}
+
+/* One report for cuts of one group, which mostly follow each other. */
 gboolean
 lvm_window (SnapCut **cuts, gsize n_cuts, SnapWindow *window, GError **error)
 {
-  for (gsize i = 0; i < n_cuts; i++)
-    if (kind_of (cuts[i]) == LVM_THIN
-        && !lvm_thin_window ((LvmCut *) cuts[i], window, error))
+  g_autoptr (GPtrArray) report = NULL;
+  const char *group = "";
+
+  for (gsize i = 0; i < n_cuts; i++) {
+    if (kind_of (cuts[i]) != LVM_THIN)
+      continue;
+    if (!g_str_equal (group, group_of (cuts[i]))) {
+      g_clear_pointer (&report, g_ptr_array_unref);
+      group = group_of (cuts[i]);
+      report = lvm_report (group, error);
+    }
+    if (report == NULL
+        || !lvm_thin_window ((LvmCut *) cuts[i], report, window, error))
       return FALSE;
+  }
   return TRUE;
 }
 

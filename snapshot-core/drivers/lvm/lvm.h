@@ -166,8 +166,8 @@ gboolean lvm_thin_prepare (const LvmCut *cut, int lock_fd, GError **error);
 
 /* Add what cuts @cut again; nothing where the pool is inactive, for then
    nobody can have written since. */
-gboolean lvm_thin_window (const LvmCut *cut, SnapWindow *window,
-                          GError **error);
+gboolean lvm_thin_window (const LvmCut *cut, GPtrArray *report,
+                          SnapWindow *window, GError **error);
 
 /* Have the pool of @volume told what an lvm that was killed had written down
    for it, and nobody has told it since. */

@@ -95,12 +95,11 @@ add_messages (SnapWindow *window, const char *pool, guint32 thin_id,
 }
 
 gboolean
-lvm_thin_window (const LvmCut *cut, SnapWindow *window, GError **error)
+lvm_thin_window (const LvmCut *cut, GPtrArray *report, SnapWindow *window,
+                 GError **error)
 {
   const LvmVolume *volume = (LvmVolume *) cut->parent.volume;
-  g_autoptr (GPtrArray) report = lvm_report (volume->vg, error);
-  const SnapLvmVolume *origin =
-      report != NULL ? lvm_report_volume (report, volume, error) : NULL;
+  const SnapLvmVolume *origin = lvm_report_volume (report, volume, error);
   const SnapLvmVolume *made;
   const SnapLvmVolume *pool;
   g_autofree char *pool_name = NULL;
