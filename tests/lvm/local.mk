@@ -6,6 +6,7 @@ SNAP_LVM_TESTS = \
 	%D%/test_guard.py \
 	%D%/test_lvm_activate.py \
 	%D%/test_lvm_backup.py \
+	%D%/test_lvm_kill.py \
 	%D%/test_lvm_trouble.py \
 	%D%/test_thin_metadata.py
 

@@ -218,6 +218,23 @@ def test_a_snapshot_that_is_read_cannot_be_removed_but_by_force(group, volume):
     lvm.attempt("dmsetup", "remove", lvm.dm_name(group.name, name))
 
 
+def test_a_classic_snapshot_that_overflows_while_it_is_read_is_a_read_error(group):
+    volume = group.volume("da-ta", 12 * MIB)
+    volume.fill(0, CHUNK, 3)
+    volume.snapshot("th-eirs", "-pr", "-L", "4m")
+    reference = f"{volume.reference}@th-eirs"
+    with nbd.Server(reference) as server:
+        with server.connect() as handle:
+            assert handle.pread(4096, 0) == bytes([3]) * 4096
+            volume.fill(0, 6 * MIB, 9)
+            fresh = 8 * MIB  # not in the page cache
+            with pytest.raises(libnbd.Error) as failed:
+                handle.pread(4096, fresh)
+            assert failed.value.errnum == errno.EIO
+        assert "the snapshot has overflowed" in server.messages()
+    refused(nbdsnap("diff", f"{reference}..live"), 5, "overflowed")
+
+
 # ---- the state directory ----
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ exec {lvm} "$@"
 """
 
 # Of how many kill points a short run takes how many: by where they are.
-SHORT = {"nbdsnap": 4, "nbdkit": 4, "nbdsnap-guard": 1, "orphan": 1, "instead": 1, "lvm": 2}
+SHORT = {"nbdsnap": 3, "nbdkit": 3, "nbdsnap-guard": 1, "orphan": 1, "instead": 1, "lvm": 1}
 
 Point = collections.namedtuple("Point", "where at call")
 
