@@ -42,6 +42,11 @@ typedef struct {
   /* Optional: how much there is in the storage that creations could have
      left behind, listed or not. */
   guint (*n_traces) (gpointer volume);
+
+  /* Optional, where a volume that is gone is not a storage that is gone:
+     make the storage unreachable, and then what it was. */
+  void (*take_away) (gpointer volume);
+  void (*bring_back) (gpointer volume);
 } ContractStorage;
 
 /* Add the suite's tests under "/PREFIX/contract/…"; @storage stays. */
