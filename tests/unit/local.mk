@@ -142,6 +142,11 @@ check_PROGRAMS += %D%/test-contract-files
 %C%_test_contract_files_SOURCES = %D%/test-contract-files.c
 %C%_test_contract_files_LDADD = libtest-contract.la $(SNAP_UNIT_LIBS)
 
+# Run by tests/lvm, which makes the volume groups that it needs.
+check_PROGRAMS += %D%/test-contract-lvm
+%C%_test_contract_lvm_SOURCES = %D%/test-contract-lvm.c
+%C%_test_contract_lvm_LDADD = libtest-contract.la $(SNAP_UNIT_LIBS)
+
 SNAP_UNIT_TESTS += %D%/test-contract-memory
 %C%_test_contract_memory_SOURCES = %D%/test-contract-memory.c
 %C%_test_contract_memory_LDADD = $(SNAP_MEMORY_LIBS)
