@@ -68,6 +68,8 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/filesystems.py \
 	%D%/snaplib/guard.py \
 	%D%/snaplib/lvm.py \
+	%D%/snaplib/lvm_history.py \
+	%D%/snaplib/lvm_judge.py \
 	%D%/snaplib/lvm_kill.py \
 	%D%/snaplib/lvm_sets.py \
 	%D%/snaplib/mutants.py \
