@@ -4,7 +4,8 @@
 SNAP_FUZZ_TARGETS = %D%/fuzz-btrfs %D%/fuzz-cow %D%/fuzz-nbd-handshake \
 	%D%/fuzz-nbd-requests %D%/fuzz-qcow2 %D%/fuzz-thin
 SNAP_FUZZ_MAX_LEN = 131072
-EXTRA_DIST += %D%/make-btrfs-seeds %D%/make-nbd-seeds %D%/make-seeds %D%/seeds
+EXTRA_DIST += %D%/make-btrfs-seeds %D%/make-nbd-seeds %D%/make-seeds %D%/run-fuzzer \
+	%D%/seeds
 
 %C%_fuzz_btrfs_SOURCES = %D%/fuzz-btrfs.c %D%/fuzz-target.h
 %C%_fuzz_btrfs_LDADD = libsnap-format.la libsnap-base.la $(GLIB_LIBS)
@@ -35,17 +36,12 @@ SNAP_FUZZ_TESTS =
 %C%_fuzz_qcow2_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 %C%_fuzz_thin_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 
-# New inputs go to the scratch folder; the seeds stay as they are.
-fuzz: $(SNAP_FUZZ_TARGETS)
-	@set -e; for target in $(SNAP_FUZZ_TARGETS); do \
-		name=$${target##*/fuzz-}; \
-		mkdir -p fuzz-corpus/$$name fuzz-crashes/$$name; \
-		./$$target -max_total_time=$${NBDSNAP_FUZZ_SECONDS:-10} \
-			-max_len=$(SNAP_FUZZ_MAX_LEN) -timeout=20 \
-			-print_final_stats=1 \
-			-artifact_prefix=fuzz-crashes/$$name/ \
-			fuzz-corpus/$$name $(srcdir)/%D%/seeds/$$name; \
-	done
+# As many at once as there are processors.
+fuzzers: $(SNAP_FUZZ_TARGETS)
+fuzz: fuzzers
+	printf '%s\n' $(SNAP_FUZZ_TARGETS) \
+		| NBDSNAP_FUZZ_MAX_LEN=$(SNAP_FUZZ_MAX_LEN) \
+			xargs -n 1 -P "$$(nproc)" $(srcdir)/%D%/run-fuzzer
 else
 check_PROGRAMS += $(SNAP_FUZZ_TARGETS)
 SNAP_FUZZ_TESTS = $(SNAP_FUZZ_TARGETS)
@@ -57,6 +53,6 @@ TESTS += $(SNAP_FUZZ_TESTS)
 %C%_fuzz_qcow2_SOURCES += %D%/replay-main.c
 %C%_fuzz_thin_SOURCES += %D%/replay-main.c
 
-fuzz:
+fuzz fuzzers:
 	@echo 'configure with --enable-fuzzing CC=clang to fuzz'; exit 1
 endif
