@@ -44,9 +44,11 @@ typedef struct {
   char *id;     /* identity: what the storage calls it; never reused */
   char *handle; /* the driver's own address of it, or NULL */
   char *set_id; /* the set it was cut in, or NULL */
-  gboolean ours;  /* made by nbdsnap: may be deleted */
-  guint64 size;   /* bytes */
-  gint64 time_us; /* microseconds since the epoch, UTC; 0 if unknown */
+  gboolean ours;     /* made by nbdsnap: may be deleted */
+  guint64 size;      /* bytes */
+  gint64 time_us;    /* microseconds since the epoch, UTC; 0 if unknown */
+  gboolean no_image; /* it can be compared, but its data does not stand still
+                        and is not opened */
 } SnapPoint;
 
 SnapPoint *snap_point_new (SnapPointKind kind, const char *name);

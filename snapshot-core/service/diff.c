@@ -209,41 +209,22 @@ push_allocation (const SnapExtent *extent, gpointer stream, GError **error)
   return snap_diff_stream_push (&dirty, stream, error);
 }
 
-/* *image stays NULL where a driver does not read the live volume. */
-static gboolean
-open_allocation (SnapDiff *self, SnapImage **image, GError **error)
-{
-  GError *reason = NULL;
-
-  *image =
-      self->to_volume->driver->open_image (self->to_volume, self->to, &reason);
-  if (*image != NULL)
-    return TRUE;
-  if (self->to->kind == SNAP_POINT_LIVE
-      && g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_UNSUPPORTED)) {
-    g_error_free (reason);
-    return TRUE;
-  }
-  g_propagate_error (error, reason);
-  return FALSE;
-}
-
 /* The stream makes dirty what is not said here: all of it, if the driver
    cannot tell what is allocated. */
 static gboolean
 diff_with_empty (SnapDiff *self, SnapDiffInfo *info, SnapDiffStream *stream,
                  GError **error)
 {
-  SnapImage *image = NULL;
+  const SnapDriver *driver = self->to_volume->driver;
+  SnapImage *image;
   gboolean done;
 
   *info = (SnapDiffInfo){ 1, SNAP_PROOF_EXACT, "allocation" };
-  if (self->to->size == 0 || self->to_volume->driver->open_image == NULL)
+  if (self->to->size == 0 || driver->open_image == NULL || self->to->no_image)
     return TRUE;
-  if (!open_allocation (self, &image, error))
-    return FALSE;
+  image = driver->open_image (self->to_volume, self->to, error);
   if (image == NULL)
-    return TRUE;
+    return FALSE;
   done = image->ops->extents (image, 0, MIN (image->size, self->to->size),
                               push_allocation, stream, error);
   image->ops->close (image);

@@ -19,7 +19,8 @@ PAGES = sorted((tools.TOP / "docs").glob("*.pod"))
 NOT_RELEASED = {".gitignore", ".ci/run"}
 
 # Run by a test of tests/py, which makes the file systems that they need.
-RUN_BY_OTHERS = {"tests/unit/test-contract-files"}
+RUN_BY_OTHERS = {"tests/unit/test-contract-files", "tests/unit/test-contract-lvm",
+                 "tests/py/test_lvm_mutants.py"}
 
 # What the autotools add to a release.
 GENERATED = re.compile(

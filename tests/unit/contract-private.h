@@ -41,5 +41,6 @@ typedef struct {
 extern const ContractTest contract_creation_tests[];
 extern const ContractTest contract_diff_tests[];
 extern const ContractTest contract_image_tests[];
+extern const ContractTest contract_path_tests[];
 
 #endif

@@ -152,4 +152,6 @@ contract_add_tests (const char *prefix, const ContractStorage *storage)
   add_table (prefix, contract_creation_tests, storage);
   add_table (prefix, contract_diff_tests, storage);
   add_table (prefix, contract_image_tests, storage);
+  if (SNAP_DRIVER_HAS (storage->driver, plain_path))
+    add_table (prefix, contract_path_tests, storage);
 }

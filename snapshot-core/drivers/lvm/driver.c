@@ -197,6 +197,7 @@ lvm_special (SnapVolume *volume, SnapPointKind kind, GError **error)
   point->id = lvm_identity (found);
   point->handle = g_strdup (found->name);
   point->size = found->size;
+  point->no_image = TRUE;
   return point;
 }
 
