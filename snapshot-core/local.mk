@@ -7,4 +7,4 @@ include %D%/service/local.mk
 
 # The whole core in link order, for the front ends and tests.
 SNAP_CORE_LIBS = libsnap-service.la libsnap-drivers.la libsnap-os.la \
-	libsnap-format.la libsnap-base.la
+	libsnap-format.la libsnap-qmp.la libsnap-base.la

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A guest that can be quieted and let go again: the one table behind which a
+ * guest reached through its sockets and one reached through libvirt look the
+ * same.
+ *
+ * Nothing here remembers: what state the guest was in before is the caller's
+ * to know, and to hand to qmp_guest_release().
+ *
+ * Threads: one at a time.  Time in milliseconds.
+ */
+#ifndef QMP_GUEST_H
+#define QMP_GUEST_H
+
+#include "qmp/agent.h"
+#include "qmp/client.h"
+
+typedef struct _QmpGuest QmpGuest;
+
+typedef enum {
+  QMP_GUEST_RUNNING,
+  QMP_GUEST_PAUSED, /* "paused": by a stop, which a cont ends */
+  QMP_GUEST_HALTED, /* any other: its own trouble, or it is shut down; a cont
+                       is not ours to give */
+} QmpGuestState;
+
+/* Embedded first in the struct of each kind. */
+typedef struct {
+  gboolean (*state) (QmpGuest *self, guint timeout_ms, QmpGuestState *state,
+                     GError **error);
+  gboolean (*stop) (QmpGuest *self, guint timeout_ms, GError **error);
+  gboolean (*cont) (QmpGuest *self, guint timeout_ms, GError **error);
+  /* *n_frozen: file systems.  On TIMEOUT the guest may still freeze later. */
+  gboolean (*freeze) (QmpGuest *self, guint timeout_ms, guint *n_frozen,
+                      GError **error);
+  gboolean (*thaw) (QmpGuest *self, guint timeout_ms, GError **error);
+  /* After everything that was sent before. */
+  gboolean (*is_frozen) (QmpGuest *self, guint timeout_ms, gboolean *frozen,
+                         GError **error);
+  /* A QMP command of a cut. */
+  JsonNode *(*execute) (QmpGuest *self, const char *command,
+                        JsonObject *arguments, guint timeout_ms,
+                        GError **error);
+  void (*free) (QmpGuest *self);
+} QmpGuestOps;
+
+struct _QmpGuest {
+  const QmpGuestOps *ops;
+};
+
+/* Over connections of the caller, borrowed; @agent may be NULL: then freeze
+   and thaw are QMP_ERROR_GONE. */
+QmpGuest *qmp_guest_new (QmpClient *client, QmpAgent *agent);
+void qmp_guest_free (QmpGuest *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpGuest, qmp_guest_free)
+
+/* What was, or may have been, done to a guest. */
+typedef enum {
+  QMP_QUIET_STOPPED = 1 << 0, /* it ran, and a stop was sent */
+  QMP_QUIET_FROZEN = 1 << 1,  /* a freeze was sent */
+} QmpQuiet;
+
+/*
+ * Let the guest go and see that it went: cont if it stands paused (its agent
+ * is deaf until then), thaw until its agent says "thawed", waiting for one
+ * that freezes late.  Tries again until @patience_ms are over.
+ *
+ * Idempotent.  A QEMU that is gone has no guest that stands still: TRUE.
+ * Errors: the last one that stood in the way; the guest may stand still.
+ */
+gboolean qmp_guest_release (QmpGuest *self, QmpQuiet what, guint patience_ms,
+                            GError **error);
+
+#endif
