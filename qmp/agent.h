@@ -25,7 +25,8 @@ typedef struct _QmpAgent QmpAgent;
 /* How long a healthy agent may take to answer a sync. */
 #define QMP_AGENT_SYNC_MS 5000
 
-/* Connect; says nothing yet.  Errors: GONE, BUSY (too many wait for it). */
+/* Connect; says nothing yet.  Errors: GONE, BUSY (too many wait for it),
+   PROTOCOL (not allowed, or no socket). */
 QmpAgent *qmp_agent_connect (const char *path, GError **error);
 
 /*

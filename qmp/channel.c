@@ -77,10 +77,18 @@ make_address (const char *path, struct sockaddr_un *address, GError **error)
 {
   *address = (struct sockaddr_un){ .sun_family = AF_UNIX };
   if (strlen (path) >= sizeof address->sun_path)
-    return qmp_error_set (error, QMP_ERROR_GONE,
+    return qmp_error_set (error, QMP_ERROR_PROTOCOL,
                           "%s: too long for the path of a socket", path);
   strcpy (address->sun_path, path);
   return TRUE;
+}
+
+/* Only where there is no process can nothing stand still. */
+static QmpError
+code_of_connect (int errnum)
+{
+  return errnum == ENOENT || errnum == ECONNREFUSED ? QMP_ERROR_GONE
+                                                    : QMP_ERROR_PROTOCOL;
 }
 
 /* Others may wait to be let in before us, more than the peer has room for. */
@@ -94,7 +102,7 @@ connect_until (int fd, const struct sockaddr_un *address, gint64 deadline_us,
     int errnum = errno;
 
     if (errnum != EAGAIN && errnum != EINTR)
-      return qmp_error_set (error, QMP_ERROR_GONE, "%s: %s", path,
+      return qmp_error_set (error, code_of_connect (errnum), "%s: %s", path,
                             g_strerror (errnum));
     if (g_cancellable_is_cancelled (cancellable))
       return qmp_error_set (error, QMP_ERROR_CANCELLED, "%s: cancelled", path);
@@ -117,7 +125,8 @@ qmp_channel_connect (const char *path, gint64 deadline_us,
     return -1;
   fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) {
-    qmp_error_set (error, QMP_ERROR_GONE, "%s: %s", path, g_strerror (errno));
+    qmp_error_set (error, QMP_ERROR_PROTOCOL, "%s: %s", path,
+                   g_strerror (errno));
     return -1;
   }
   if (!connect_until (fd, &address, deadline_us, cancellable, error)) {
@@ -356,8 +365,8 @@ keep_fds (Parcel *parcel, const int *fds, guint n_fds, GError **error)
     int copy = fcntl (fds[parcel->n_fds], F_DUPFD_CLOEXEC, 0);
 
     if (copy < 0)
-      return qmp_error_set (error, QMP_ERROR_GONE, "passing a descriptor: %s",
-                            g_strerror (errno));
+      return qmp_error_set (error, QMP_ERROR_PROTOCOL,
+                            "passing a descriptor: %s", g_strerror (errno));
     parcel->fds[parcel->n_fds] = copy;
   }
   return TRUE;

@@ -21,7 +21,7 @@ typedef struct _QmpChannel QmpChannel;
 
 /* Connect to the socket at @path until @deadline_us of the monotonic clock.
    Returns the descriptor, or -1.  Errors: BUSY (those who wait for it are too
-   many), GONE, CANCELLED. */
+   many), GONE, PROTOCOL (not allowed, or no socket), CANCELLED. */
 int qmp_channel_connect (const char *path, gint64 deadline_us,
                          GCancellable *cancellable, GError **error);
 
@@ -56,7 +56,7 @@ void qmp_channel_set_funcs (QmpChannel *self, const QmpChannelFuncs *funcs,
 gboolean qmp_channel_drain (QmpChannel *self);
 
 /* Send @text, what does not go at once later, with @fds beside its first byte.
-   Errors: CANCELLED, GONE, and what the channel is broken by. */
+   Errors: CANCELLED, PROTOCOL, and what the channel is broken by. */
 gboolean qmp_channel_send (QmpChannel *self, const char *text, const int *fds,
                            guint n_fds, GError **error);
 

@@ -13,10 +13,12 @@
 #define QMP_ERROR (qmp_error_quark ())
 
 typedef enum {
-  QMP_ERROR_BUSY,       /* connected, but silent: another client has it */
-  QMP_ERROR_GONE,       /* nobody listens there, or the peer has closed */
-  QMP_ERROR_TIMEOUT,    /* no answer in time; the command may still be run */
-  QMP_ERROR_PROTOCOL,   /* the peer does not speak QMP, or sends too much */
+  QMP_ERROR_BUSY,    /* connected, but silent: another client has it */
+  QMP_ERROR_GONE,    /* nobody listens there, or the peer has closed: no process
+                     is behind it any more */
+  QMP_ERROR_TIMEOUT, /* no answer in time; the command may still be run */
+  QMP_ERROR_PROTOCOL,   /* the peer does not speak QMP, or sends too much; or
+                           the system does not let us speak to it */
   QMP_ERROR_COMMAND,    /* answered with an error of no class of its own */
   QMP_ERROR_NO_COMMAND, /* CommandNotFound: unknown, or not allowed now */
   QMP_ERROR_NOT_ACTIVE, /* DeviceNotActive: no such job */

@@ -20,8 +20,9 @@ typedef struct _QmpGuest QmpGuest;
 typedef enum {
   QMP_GUEST_RUNNING,
   QMP_GUEST_PAUSED, /* "paused": by a stop, which a cont ends */
-  QMP_GUEST_HALTED, /* any other: its own trouble, or it is shut down; a cont
-                       is not ours to give */
+  QMP_GUEST_HALTED, /* its own trouble, or a migration: a cont is not ours to
+                       give */
+  QMP_GUEST_OFF,    /* shut down: nothing of it stands still */
 } QmpGuestState;
 
 /* Embedded first in the struct of each kind. */
@@ -48,8 +49,10 @@ struct _QmpGuest {
   const QmpGuestOps *ops;
 };
 
-/* Over connections of the caller, borrowed; @agent may be NULL: then freeze
-   and thaw are QMP_ERROR_GONE. */
+/*
+ * Over connections of the caller, borrowed.  Either may be NULL: what needs it
+ * is QMP_ERROR_GONE then.
+ */
 QmpGuest *qmp_guest_new (QmpClient *client, QmpAgent *agent);
 void qmp_guest_free (QmpGuest *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpGuest, qmp_guest_free)
@@ -63,9 +66,12 @@ typedef enum {
 /*
  * Let the guest go and see that it went: cont if it stands paused (its agent
  * is deaf until then), thaw until its agent says "thawed", waiting for one
- * that freezes late.  Tries again until @patience_ms are over.
+ * that freezes late.  Tries again until @patience_ms are over, but once at
+ * least.  Nothing may cancel it: take cancellables off the connections before.
  *
- * Idempotent.  A QEMU that is gone has no guest that stands still: TRUE.
+ * Idempotent.  A QEMU that is gone, and a guest that is shut down, have nothing
+ * that stands still: TRUE.  QEMU is gone when all its sockets are closed.
+ *
  * Errors: the last one that stood in the way; the guest may stand still.
  */
 gboolean qmp_guest_release (QmpGuest *self, QmpQuiet what, guint patience_ms,

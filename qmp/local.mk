@@ -5,10 +5,11 @@ libsnap_qmp_la_SOURCES = \
 	%D%/channel.c %D%/channel.h \
 	%D%/client-async.c %D%/client-private.h \
 	%D%/client.c %D%/client.h \
-	%D%/disks.h \
+	%D%/disks.c %D%/disks.h \
 	%D%/error.c %D%/error.h \
-	%D%/guest.h \
+	%D%/guest.c %D%/guest.h \
 	%D%/json.c %D%/json.h \
 	%D%/message.c %D%/message.h \
-	%D%/monitor.c %D%/monitor.h
+	%D%/monitor.c %D%/monitor.h \
+	%D%/release.c
 libsnap_qmp_la_LIBADD = $(JSON_GLIB_LIBS) $(GLIB_LIBS)

@@ -77,27 +77,32 @@ skip_string (Text *text)
   return FALSE;
 }
 
+/* One value in brackets, with no more than space around it. */
 static gboolean
 is_json (const char *line, gsize length)
 {
   Text text = { line, line + length };
-  guint depth = 0;
+  guint depth = 0, n_values = 0;
 
   if (!g_utf8_validate_len (line, length, NULL))
     return FALSE;
   while (text.at < text.end) {
     char c = *text.at++;
 
+    if (strchr (" \t\r\n", c) != NULL)
+      continue;
     if (c == '"' && !skip_string (&text))
       return FALSE;
     if ((c == '{' || c == '[') && depth++ == QMP_MAX_DEPTH)
       return FALSE;
-    if ((c == '}' || c == ']') && depth-- == 0)
+    if (depth == 0 || n_values > 0)
       return FALSE;
-    if (!g_ascii_isalnum (c) && strchr ("\"{}[],:+-. \t\r\n", c) == NULL)
+    if ((c == '}' || c == ']') && --depth == 0)
+      n_values++;
+    if (!g_ascii_isalnum (c) && strchr ("\"{}[],:+-.", c) == NULL)
       return FALSE;
   }
-  return depth == 0;
+  return n_values == 1;
 }
 
 /* ---- messages ---- */
@@ -144,7 +149,7 @@ qmp_message_parse (const char *line, gsize length, GError **error)
   JsonNode *root = NULL, *body = NULL;
   JsonObject *object;
 
-  if (length <= QMP_MAX_MESSAGE && is_json (line, length)
+  if (length > 0 && length <= QMP_MAX_MESSAGE && is_json (line, length)
       && json_parser_load_from_data (parser, line, (gssize) length, NULL))
     root = json_parser_get_root (parser);
   object = qmp_json_as_object (root);

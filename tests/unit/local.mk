@@ -103,6 +103,39 @@ SNAP_UNIT_TESTS += %D%/test-qcow2-snapshots
 %C%_test_qcow2_snapshots_SOURCES = %D%/test-qcow2-snapshots.c
 %C%_test_qcow2_snapshots_LDADD = libtest-qcow2.la $(SNAP_UNIT_LIBS)
 
+# The other end of a connection, for the tests of qmp/.
+check_LTLIBRARIES += libtest-qmp.la
+libtest_qmp_la_SOURCES = %D%/qmp-peer.c %D%/qmp-peer.h
+SNAP_QMP_LIBS = libtest-qmp.la libsnap-qmp.la $(JSON_GLIB_LIBS) $(GLIB_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-qmp-agent
+%C%_test_qmp_agent_SOURCES = %D%/test-qmp-agent.c
+%C%_test_qmp_agent_LDADD = $(SNAP_QMP_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-qmp-client
+%C%_test_qmp_client_SOURCES = %D%/test-qmp-client.c
+%C%_test_qmp_client_LDADD = $(SNAP_QMP_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-qmp-disks
+%C%_test_qmp_disks_SOURCES = %D%/test-qmp-disks.c
+%C%_test_qmp_disks_LDADD = $(SNAP_QMP_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-qmp-guest
+%C%_test_qmp_guest_SOURCES = %D%/test-qmp-guest.c
+%C%_test_qmp_guest_LDADD = $(SNAP_QMP_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-qmp-locked
+%C%_test_qmp_locked_SOURCES = %D%/test-qmp-locked.c
+%C%_test_qmp_locked_LDADD = $(SNAP_QMP_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-qmp-message
+%C%_test_qmp_message_SOURCES = %D%/test-qmp-message.c
+%C%_test_qmp_message_LDADD = $(SNAP_QMP_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-qmp-monitor
+%C%_test_qmp_monitor_SOURCES = %D%/test-qmp-monitor.c
+%C%_test_qmp_monitor_LDADD = $(SNAP_QMP_LIBS)
+
 SNAP_UNIT_TESTS += %D%/test-reader
 %C%_test_reader_SOURCES = %D%/test-reader.c
 %C%_test_reader_LDADD = libsnap-os.la libsnap-base.la $(GLIB_LIBS)
