@@ -2,10 +2,10 @@
 # Fuzz targets.  Each fuzz-NAME has seeds in seeds/NAME, which `make check`
 # replays; with --enable-fuzzing (and CC=clang) `make fuzz` runs libFuzzer.
 SNAP_FUZZ_TARGETS = %D%/fuzz-btrfs %D%/fuzz-cow %D%/fuzz-nbd-handshake \
-	%D%/fuzz-nbd-requests %D%/fuzz-qcow2 %D%/fuzz-thin
+	%D%/fuzz-nbd-requests %D%/fuzz-qcow2 %D%/fuzz-qmp %D%/fuzz-thin
 SNAP_FUZZ_MAX_LEN = 131072
-EXTRA_DIST += %D%/make-btrfs-seeds %D%/make-nbd-seeds %D%/make-seeds %D%/run-fuzzer \
-	%D%/seeds
+EXTRA_DIST += %D%/make-btrfs-seeds %D%/make-nbd-seeds %D%/make-qmp-seeds \
+	%D%/make-seeds %D%/run-fuzzer %D%/seeds
 
 %C%_fuzz_btrfs_SOURCES = %D%/fuzz-btrfs.c %D%/fuzz-target.h
 %C%_fuzz_btrfs_LDADD = libsnap-format.la libsnap-base.la $(GLIB_LIBS)
@@ -20,6 +20,8 @@ EXTRA_DIST += %D%/make-btrfs-seeds %D%/make-nbd-seeds %D%/make-seeds %D%/run-fuz
 	$(GLIB_LIBS)
 %C%_fuzz_qcow2_SOURCES = %D%/fuzz-qcow2.c %D%/fuzz-target.h
 %C%_fuzz_qcow2_LDADD = libsnap-format.la libsnap-base.la $(GLIB_LIBS)
+%C%_fuzz_qmp_SOURCES = %D%/fuzz-qmp.c %D%/fuzz-target.h
+%C%_fuzz_qmp_LDADD = libsnap-qmp.la $(JSON_GLIB_LIBS) $(GLIB_LIBS)
 %C%_fuzz_thin_SOURCES = %D%/fuzz-thin.c %D%/fuzz-target.h
 %C%_fuzz_thin_LDADD = libsnap-format.la libsnap-base.la $(GLIB_LIBS)
 
@@ -34,6 +36,7 @@ SNAP_FUZZ_TESTS =
 %C%_fuzz_nbd_handshake_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 %C%_fuzz_nbd_requests_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 %C%_fuzz_qcow2_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+%C%_fuzz_qmp_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 %C%_fuzz_thin_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 
 # As many at once as there are processors.
@@ -51,6 +54,7 @@ TESTS += $(SNAP_FUZZ_TESTS)
 %C%_fuzz_nbd_handshake_SOURCES += %D%/replay-main.c
 %C%_fuzz_nbd_requests_SOURCES += %D%/replay-main.c
 %C%_fuzz_qcow2_SOURCES += %D%/replay-main.c
+%C%_fuzz_qmp_SOURCES += %D%/replay-main.c
 %C%_fuzz_thin_SOURCES += %D%/replay-main.c
 
 fuzz fuzzers:
