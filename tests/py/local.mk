@@ -15,6 +15,7 @@ SNAP_PY_QUICK = \
 	%D%/test_plugin_exports.py \
 	%D%/test_plugin_faults.py \
 	%D%/test_plugin_status.py \
+	%D%/test_qmp_qemu.py \
 	%D%/test_recovery.py \
 	%D%/test_serve.py \
 	%D%/test_serve_cache.py \

@@ -136,6 +136,11 @@ SNAP_UNIT_TESTS += %D%/test-qmp-monitor
 %C%_test_qmp_monitor_SOURCES = %D%/test-qmp-monitor.c
 %C%_test_qmp_monitor_LDADD = $(SNAP_QMP_LIBS)
 
+# Run by tests/py, which starts the QEMU that it needs.
+check_PROGRAMS += %D%/test-qmp-qemu
+%C%_test_qmp_qemu_SOURCES = %D%/test-qmp-qemu.c
+%C%_test_qmp_qemu_LDADD = $(SNAP_QMP_LIBS)
+
 SNAP_UNIT_TESTS += %D%/test-reader
 %C%_test_reader_SOURCES = %D%/test-reader.c
 %C%_test_reader_LDADD = libsnap-os.la libsnap-base.la $(GLIB_LIBS)
