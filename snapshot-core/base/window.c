@@ -7,6 +7,20 @@
 
 #include "snapshot-core/base/error.h"
 
+#define COMMAND "command "
+
+static const char *const quiesce_words[] = {
+  [SNAP_QUIESCE_NONE] = "none",
+  [SNAP_QUIESCE_PAUSE] = "pause",
+  [SNAP_QUIESCE_AGENT] = "agent",
+};
+
+/* Whether the guest ran. */
+static const char *const state_words[] = {
+  [FALSE] = "paused",
+  [TRUE] = "running",
+};
+
 static void
 message_free (SnapWindowMessage *message)
 {
@@ -23,6 +37,7 @@ snap_window_new (void)
   self->devices = g_ptr_array_new_with_free_func (g_free);
   self->messages =
       g_ptr_array_new_with_free_func ((GDestroyNotify) message_free);
+  self->commands = g_ptr_array_new_with_free_func (g_free);
   return self;
 }
 
@@ -33,6 +48,7 @@ snap_window_free (SnapWindow *self)
     return;
   g_ptr_array_unref (self->devices);
   g_ptr_array_unref (self->messages);
+  g_ptr_array_unref (self->commands);
   g_free (self);
 }
 
@@ -54,10 +70,32 @@ snap_window_send (SnapWindow *self, const char *device, const char *text)
   g_ptr_array_add (self->messages, message);
 }
 
+void
+snap_window_set_guest (SnapWindow *self, SnapQuiesce quiesce, gboolean running)
+{
+  self->has_guest = TRUE;
+  self->quiesce = quiesce;
+  self->running = !!running;
+}
+
+void
+snap_window_execute (SnapWindow *self, const char *command)
+{
+  self->has_guest = TRUE;
+  g_ptr_array_add (self->commands, g_strdup (command));
+}
+
+gboolean
+snap_window_needs_guest (const SnapWindow *self)
+{
+  return self->commands->len > 0;
+}
+
 gboolean
 snap_window_is_empty (const SnapWindow *self)
 {
-  return self->devices->len == 0 && self->messages->len == 0;
+  return self->devices->len == 0 && self->messages->len == 0
+         && self->commands->len == 0 && self->quiesce == SNAP_QUIESCE_NONE;
 }
 
 /* ---- as text ---- */
@@ -67,6 +105,12 @@ snap_window_format (const SnapWindow *self)
 {
   GString *text = g_string_new (NULL);
 
+  if (self->has_guest)
+    g_string_append_printf (text, "guest %s %s\n", quiesce_words[self->quiesce],
+                            state_words[self->running]);
+  for (guint i = 0; i < self->commands->len; i++)
+    g_string_append_printf (text, COMMAND "%s\n",
+                            (const char *) self->commands->pdata[i]);
   for (guint i = 0; i < self->devices->len; i++)
     g_string_append_printf (text, "suspend %s\n",
                             (const char *) self->devices->pdata[i]);
@@ -102,19 +146,70 @@ is_message (const char *text)
 }
 
 static gboolean
-parse_line (SnapWindow *self, const char *line)
+is_command (const char *text)
+{
+  gsize length = strlen (text);
+
+  for (gsize i = 0; i < length; i++)
+    if (g_ascii_iscntrl (text[i]))
+      return FALSE;
+  return text[0] == '{' && length <= SNAP_WINDOW_MAX_COMMAND
+         && g_utf8_validate (text, (gssize) length, NULL);
+}
+
+/* The place of @word in a table, or -1. */
+static int
+find_word (const char *const *table, gsize n, const char *word)
+{
+  for (gsize i = 0; i < n; i++)
+    if (g_str_equal (table[i], word))
+      return (int) i;
+  return -1;
+}
+
+static gboolean
+parse_guest (SnapWindow *self, const char *quiesce_word, const char *state_word)
+{
+  int quiesce =
+      find_word (quiesce_words, G_N_ELEMENTS (quiesce_words), quiesce_word);
+  int running = find_word (state_words, G_N_ELEMENTS (state_words), state_word);
+
+  if (self->has_guest || self->devices->len > 0 || self->messages->len > 0
+      || quiesce < 0 || running < 0)
+    return FALSE;
+  snap_window_set_guest (self, (SnapQuiesce) quiesce, running);
+  return TRUE;
+}
+
+static gboolean
+parse_step (SnapWindow *self, const char *line)
 {
   g_auto (GStrv) words = g_strsplit (line, " ", 3);
   guint n = g_strv_length (words);
 
   if (n < 2 || !is_word (words[1]))
     return FALSE;
+  if (n == 3 && g_str_equal (words[0], "guest"))
+    return parse_guest (self, words[1], words[2]);
   if (n == 2 && g_str_equal (words[0], "suspend"))
     snap_window_suspend (self, words[1]);
   else if (n == 3 && g_str_equal (words[0], "message") && is_message (words[2]))
     snap_window_send (self, words[1], words[2]);
   else
     return FALSE;
+  return TRUE;
+}
+
+static gboolean
+parse_line (SnapWindow *self, const char *line)
+{
+  const char *command = line + strlen (COMMAND);
+
+  if (!g_str_has_prefix (line, COMMAND))
+    return parse_step (self, line);
+  if (!self->has_guest || !is_command (command))
+    return FALSE;
+  snap_window_execute (self, command);
   return TRUE;
 }
 
