@@ -2,9 +2,12 @@
 pkglibexec_PROGRAMS += nbdsnap-guard
 nbdsnap_guard_SOURCES = \
 	%D%/guard.h \
+	%D%/guest.c \
 	%D%/main.c \
+	%D%/owner.c \
 	%D%/protocol.h \
 	%D%/watch.c \
 	%D%/work.c
 nbdsnap_guard_CPPFLAGS = $(AM_CPPFLAGS)
-nbdsnap_guard_LDADD = libsnap-os.la libsnap-base.la $(GLIB_LIBS)
+nbdsnap_guard_LDADD = libsnap-qmp.la libsnap-os.la libsnap-base.la \
+	$(JSON_GLIB_LIBS) $(GLIB_LIBS)

@@ -1,69 +1,68 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "config.h"
 
-#include "guard/guard.h"
-
 #include <errno.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include "guard/protocol.h"
+#include "guard/guard.h"
 #include "snapshot-core/base/error.h"
 #include "snapshot-core/os/device-mapper.h"
 
-/* More than any window can hold. */
-#define MAX_TEXT (4 * 1024 * 1024)
-
-void
-guard_say (const char *format, ...)
-{
-  char line[GUARD_MAX_LINE];
-  va_list arguments;
-  gsize length;
-
-  va_start (arguments, format);
-  g_vsnprintf (line, sizeof line - 1, format, arguments);
-  va_end (arguments);
-  for (char *c = line; *c != '\0'; c++)
-    if (*c == '\n')
-      *c = ' ';
-  length = strlen (line);
-  line[length] = '\n';
-  send (GUARD_SOCKET_FD, line, length + 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
-/* ---- before anything stands still ---- */
-
+/* Where no device is suspended, nothing of ours can lie on one, and this is
+   only to be quick: who may not lock memory can still have a guest of theirs
+   quieted. */
 gboolean
-guard_lock_memory (GError **error)
+guard_lock_memory (const SnapWindow *window, GError **error)
 {
-  if (mlockall (MCL_CURRENT | MCL_FUTURE) == 0)
+  if (mlockall (MCL_CURRENT | MCL_FUTURE) == 0 || window->devices->len == 0)
     return TRUE;
   return snap_error_set_errno (error, errno, "guard: lock memory");
 }
 
+/* ---- what there is to do ---- */
+
 static SnapWindow *
 read_window (GError **error)
 {
-  g_autofree char *text = g_malloc (MAX_TEXT + 1);
+  g_autofree char *text = NULL;
   gsize length = 0;
+  struct stat file;
   gssize n;
 
-  while ((n = pread (GUARD_WINDOW_FD, text + length, MAX_TEXT - length,
-                     (off_t) length))
+  if (fstat (GUARD_WINDOW_FD, &file) < 0 || file.st_size < 0
+      || file.st_size > SNAP_WINDOW_MAX_TEXT) {
+    snap_error_set (error, SNAP_ERROR_IO, "guard: no window");
+    return NULL;
+  }
+  text = g_malloc0 ((gsize) file.st_size + 1);
+  while ((n = pread (GUARD_WINDOW_FD, text + length,
+                     (gsize) file.st_size - length, (off_t) length))
          > 0)
     length += (gsize) n;
-  text[length] = '\0';
-  if (n == 0 && strlen (text) == length)
+  if (n == 0 && strlen (text) == (gsize) file.st_size)
     return snap_window_parse (text, error);
   snap_error_set (error, SNAP_ERROR_IO, "guard: cannot read the window");
   return NULL;
 }
+
+static GuardNotes *
+map_notes (GError **error)
+{
+  void *page = mmap (NULL, sizeof (GuardNotes), PROT_READ | PROT_WRITE,
+                     MAP_SHARED, GUARD_NOTES_FD, 0);
+
+  if (page != MAP_FAILED)
+    return page;
+  snap_error_set_errno (error, errno, "guard: notes");
+  return NULL;
+}
+
+/* ---- before anything stands still ---- */
 
 /* A device that somebody else has suspended is not ours to resume. */
 static gboolean
@@ -85,30 +84,38 @@ check_devices (const SnapWindow *window, GError **error)
   return TRUE;
 }
 
+/* A guest alone needs no device mapper. */
 static gboolean
-wait_for_go (void)
+get_devices_ready (const SnapWindow *window, GError **error)
 {
-  char line[sizeof GUARD_GO]; /* with its newline */
-  gsize length = 0;
-
-  while (length < sizeof line) {
-    gssize n = read (GUARD_SOCKET_FD, line + length, sizeof line - length);
-
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n <= 0)
-      return FALSE;
-    length += (gsize) n;
-  }
-  return memcmp (line, GUARD_GO "\n", sizeof line) == 0;
+  if (window->devices->len == 0 && window->messages->len == 0)
+    return TRUE;
+  return snap_dm_open (error) && check_devices (window, error);
 }
 
 static gboolean
-get_ready (SnapWindow **window, GError **error)
+get_guest_ready (const GuardTask *task, GError **error)
 {
-  *window = read_window (error);
-  return *window != NULL && guard_lock_memory (error) && snap_dm_open (error)
-         && check_devices (*window, error);
+  g_autoptr (GuardGuest) guest = NULL;
+
+  if (!task->window->has_guest)
+    return TRUE;
+  guest = guard_guest_open (task);
+  return guard_guest_check (guest, error);
+}
+
+static gboolean
+get_ready (SnapWindow **window, GuardTask *task, GError **error)
+{
+  g_autoptr (GError) first = NULL;
+
+  /* The text of the first one is converted with what is opened for it. */
+  snap_error_set_errno (&first, EIO, "guard");
+  task->window = *window = read_window (error);
+  return task->window != NULL && (task->notes = map_notes (error)) != NULL
+         && (task->commands = guard_commands_parse (*window, error)) != NULL
+         && guard_lock_memory (*window, error)
+         && get_devices_ready (*window, error) && get_guest_ready (task, error);
 }
 
 /* A window is short, and ends by itself: no signal that can be held off may
@@ -136,11 +143,21 @@ parse_deadline (int argc, char **argv, guint *deadline_ms)
   return TRUE;
 }
 
+static gboolean
+wait_for_go (void)
+{
+  char word[GUARD_MAX_WORD];
+
+  return guard_hear (word, G_MAXINT64, -1) == GUARD_HEARD_WORD
+         && g_str_equal (word, GUARD_GO);
+}
+
 int
 main (int argc, char **argv)
 {
   g_autoptr (SnapWindow) window = NULL;
   g_autoptr (GError) error = NULL;
+  GuardTask task = { 0 };
   guint deadline_ms;
 
   if (!parse_deadline (argc, argv, &deadline_ms)) {
@@ -148,12 +165,12 @@ main (int argc, char **argv)
     return 2;
   }
   hold_off_signals ();
-  if (!get_ready (&window, &error)) {
+  if (!get_ready (&window, &task, &error)) {
     guard_say (GUARD_FAILED "%d %s", error->code, error->message);
     return 1;
   }
   guard_say (GUARD_READY);
   if (wait_for_go ())
-    guard_watch (window, deadline_ms);
+    guard_watch (&task, deadline_ms);
   return 0;
 }

@@ -166,7 +166,7 @@ prepare_window (SnapCuts *self, const GArray *locks, GError **error)
   }
   if (snap_window_is_empty (window))
     return TRUE;
-  self->guard = snap_guard_start (window, locks, error);
+  self->guard = snap_guard_start (window, NULL, locks, error);
   return self->guard != NULL;
 }
 
@@ -200,7 +200,7 @@ snap_cuts_cut (SnapCuts *self, GCancellable *cancellable, guint64 *window_us,
                                 group->cuts->len, error))
       return FALSE;
   }
-  if (self->guard != NULL && !snap_guard_go (self->guard, error))
+  if (self->guard != NULL && !snap_guard_go (self->guard, NULL, error))
     return FALSE;
   *window_us = g_get_monotonic_time () - start_us;
   return TRUE;

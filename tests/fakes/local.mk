@@ -20,3 +20,8 @@ run_at_search_la_LDFLAGS = -module -avoid-version -rpath /nowhere
 tell_tsan_la_SOURCES = %D%/tell-tsan.c
 tell_tsan_la_CFLAGS = -Wall
 tell_tsan_la_LDFLAGS = -module -avoid-version -rpath /nowhere
+
+# Not a library: an owner of a guard.
+check_PROGRAMS += %D%/own-guard
+%C%_own_guard_SOURCES = %D%/own-guard.c
+%C%_own_guard_LDADD = $(SNAP_CORE_LIBS) $(JSON_GLIB_LIBS) $(GLIB_LIBS)

@@ -9,6 +9,7 @@ SNAP_PY_QUICK = \
 	%D%/test_diff_output.py \
 	%D%/test_example_driver.py \
 	%D%/test_files_contract.py \
+	%D%/test_guard_guest.py \
 	%D%/test_install.py \
 	%D%/test_nbd_client.py \
 	%D%/test_plugin_copy.py \
@@ -62,6 +63,7 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/coverage.py \
 	%D%/snaplib/devmapper.py \
 	%D%/snaplib/disk.py \
+	%D%/snaplib/fake_guest.py \
 	%D%/snaplib/file_disk.py \
 	%D%/snaplib/file_sets.py \
 	%D%/snaplib/files.py \

@@ -2,6 +2,7 @@
 """The guard by itself, spoken to as its owner does, and faults inside the
 window: at the N'th request of the half that suspends and resumes."""
 
+import fcntl
 import os
 import select
 import signal
@@ -11,7 +12,8 @@ import subprocess
 from snaplib import tools
 
 SHIM = tools.BUILD / ".libs" / "fault-at-change.so"
-SOCKET_FD, WINDOW_FD = 3, 4
+FIRST_FD = 3  # socket, window, monitor, agent, notes
+NOTES_SIZE = 4
 
 
 def program():
@@ -54,20 +56,26 @@ class Owner:
 
 class Guard:
     """A running guard.  We are its owner unless `owned` says that somebody
-    else, who can be killed, is."""
+    else, who can be killed, is.  `guest` are the descriptors of a guest."""
 
-    def __init__(self, text, deadline_ms=10000, at=None, what="kill", owned=False):
+    def __init__(self, text, deadline_ms=10000, at=None, what="kill", owned=False,
+                 guest=None):
         self.end, far_end = socket.socketpair()
         memory = os.memfd_create("window")
         os.write(memory, text.encode())
+        self.notes = open(os.memfd_create("notes"), "r+b")
+        self.notes.truncate(NOTES_SIZE)
+        nothing = os.open("/dev/null", os.O_RDWR)
+        given = [far_end.fileno(), memory, *(guest or (nothing, nothing)),
+                 self.notes.fileno()]
         self.owner = Owner(self.end) if owned else None
         environment = os.environ
         if at is not None:
             environment = faults(at, what, self.owner and self.owner.pid)
 
         def place():
-            high = os.dup(far_end.fileno()), os.dup(memory)
-            for old, new in zip(high, (SOCKET_FD, WINDOW_FD)):
+            high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in given]
+            for new, old in enumerate(high, FIRST_FD):
                 os.dup2(old, new)
 
         self.process = subprocess.Popen(
@@ -76,6 +84,7 @@ class Guard:
             stdout=subprocess.PIPE)
         far_end.close()
         os.close(memory)
+        os.close(nothing)
 
     def line(self, seconds=60):
         """Its next line, or "" when it is gone."""
@@ -105,6 +114,7 @@ class Guard:
         """Until no process of it is left; whether the fault happened."""
         printed, _ = self.process.communicate(timeout=seconds)
         self.end.close()
+        self.notes.close()
         if self.owner:
             self.owner.end()
         return b"fault at ioctl" in printed
