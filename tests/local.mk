@@ -5,4 +5,5 @@ include %D%/unit/local.mk
 include %D%/fuzz/local.mk
 include %D%/py/local.mk
 include %D%/lvm/local.mk
+include %D%/guest/local.mk
 include %D%/bench/local.mk

@@ -46,6 +46,7 @@ SNAP_PY_FULL = \
 	%D%/test_files_recovery.py \
 	%D%/test_files_unprivileged.py \
 	%D%/test_files_writers.py \
+	%D%/test_guest_bed.py \
 	%D%/test_kill.py \
 	%D%/test_lvm_bed.py \
 	%D%/test_qcow2_bitmaps.py \
@@ -70,6 +71,9 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/filesystem_history.py \
 	%D%/snaplib/filesystems.py \
 	%D%/snaplib/guard.py \
+	%D%/snaplib/guest.py \
+	%D%/snaplib/guest_check.py \
+	%D%/snaplib/guest_disks.py \
 	%D%/snaplib/lvm.py \
 	%D%/snaplib/lvm_history.py \
 	%D%/snaplib/lvm_judge.py \
@@ -85,6 +89,7 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/pages.py \
 	%D%/snaplib/pki.py \
 	%D%/snaplib/qcow2_history.py \
+	%D%/snaplib/qmp.py \
 	%D%/snaplib/serve.py \
 	%D%/snaplib/serving.py \
 	%D%/snaplib/thin_metadata.py \
