@@ -10,6 +10,7 @@ SNAP_PY_QUICK = \
 	%D%/test_example_driver.py \
 	%D%/test_files_contract.py \
 	%D%/test_guard_guest.py \
+	%D%/test_guest_fakes.py \
 	%D%/test_install.py \
 	%D%/test_nbd_client.py \
 	%D%/test_plugin_copy.py \
@@ -65,6 +66,9 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/devmapper.py \
 	%D%/snaplib/disk.py \
 	%D%/snaplib/fake_guest.py \
+	%D%/snaplib/fake_agent.py \
+	%D%/snaplib/fake_peer.py \
+	%D%/snaplib/fake_qmp.py \
 	%D%/snaplib/file_disk.py \
 	%D%/snaplib/file_sets.py \
 	%D%/snaplib/files.py \
