@@ -148,7 +148,10 @@ class Guest:
                 self.command(), stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
                 preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
         self._wait("QEMU's sockets", lambda: (self.folder / "qmp2").exists())
-        self.monitor = qmp.Monitor(self.folder / "qmp2")
+        try:
+            self.monitor = qmp.Monitor(self.folder / "qmp2")
+        except (EOFError, OSError) as gone:
+            self._wait(f"its greeting: {gone}", lambda: False, timeout=1)
         self.serial = socket.socket(socket.AF_UNIX)
         self.serial.connect(str(self.folder / "serial"))
         threading.Thread(target=_drain, args=(self.serial,), daemon=True).start()
