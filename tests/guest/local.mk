@@ -4,7 +4,8 @@ EXTRA_DIST += %D%/README.md %D%/build %D%/fsfreeze-hook %D%/init %D%/writer.c
 check_DATA += %D%/initrd
 
 %D%/initrd: %D%/build %D%/fsfreeze-hook %D%/init %D%/writer.c
-	$(AM_V_GEN)CC='$(CC)' $(srcdir)/%D%/build %D% >%D%/build.log 2>&1 \
+	$(AM_V_GEN)$(MKDIR_P) %D%; \
+	CC='$(CC)' $(srcdir)/%D%/build %D% >%D%/build.log 2>&1 \
 		|| echo "no guest for the tests: see %D%/build.log"
 
 clean-local: clean-guest

@@ -13,6 +13,7 @@ SNAP_LVM_TESTS = \
 # Too slow in user-mode-linux for ./check; by hand, as README.md says.
 SNAP_LVM_SLOW = \
 	%D%/test_contract.py \
+	%D%/test_guest_bed.py \
 	%D%/test_lvm_classic_history.py \
 	%D%/test_lvm_history.py \
 	%D%/test_lvm_sets.py
