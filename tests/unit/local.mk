@@ -105,12 +105,18 @@ SNAP_UNIT_TESTS += %D%/test-qcow2-snapshots
 
 # The other end of a connection, for the tests of qmp/.
 check_LTLIBRARIES += libtest-qmp.la
-libtest_qmp_la_SOURCES = %D%/qmp-peer.c %D%/qmp-peer.h
+libtest_qmp_la_SOURCES = \
+	%D%/qmp-assert.c %D%/qmp-assert.h \
+	%D%/qmp-peer.c %D%/qmp-peer.h
 SNAP_QMP_LIBS = libtest-qmp.la libsnap-qmp.la $(JSON_GLIB_LIBS) $(GLIB_LIBS)
 
 SNAP_UNIT_TESTS += %D%/test-qmp-agent
 %C%_test_qmp_agent_SOURCES = %D%/test-qmp-agent.c
 %C%_test_qmp_agent_LDADD = $(SNAP_QMP_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-qmp-async
+%C%_test_qmp_async_SOURCES = %D%/test-qmp-async.c
+%C%_test_qmp_async_LDADD = $(SNAP_QMP_LIBS)
 
 SNAP_UNIT_TESTS += %D%/test-qmp-client
 %C%_test_qmp_client_SOURCES = %D%/test-qmp-client.c
@@ -135,6 +141,10 @@ SNAP_UNIT_TESTS += %D%/test-qmp-message
 SNAP_UNIT_TESTS += %D%/test-qmp-monitor
 %C%_test_qmp_monitor_SOURCES = %D%/test-qmp-monitor.c
 %C%_test_qmp_monitor_LDADD = $(SNAP_QMP_LIBS)
+
+SNAP_UNIT_TESTS += %D%/test-qmp-takeover
+%C%_test_qmp_takeover_SOURCES = %D%/test-qmp-takeover.c
+%C%_test_qmp_takeover_LDADD = $(SNAP_QMP_LIBS)
 
 # Run by tests/py, which starts the QEMU that it needs.
 check_PROGRAMS += %D%/test-qmp-qemu

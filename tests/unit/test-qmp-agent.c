@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "config.h"
 
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include "qmp/agent.h"
 #include "tests/unit/qmp-peer.h"
 
@@ -177,6 +180,33 @@ test_what_comes_unasked_is_no_answer (void)
 }
 
 static void
+say_unasked_later (QmpPeer *peer)
+{
+  qmp_peer_sync (peer);
+  qmp_peer_serve_agent (peer, "guest-ping", "{\"return\": 1}");
+  qmp_peer_sync (peer); /* which the test sends itself */
+  qmp_peer_sync (peer);
+  qmp_peer_serve_agent (peer, "guest-fsfreeze-status",
+                        "{\"return\": \"frozen\"}");
+}
+
+static void
+test_what_has_come_meanwhile_is_no_answer (void)
+{
+  g_autoptr (QmpPeer) peer = NULL;
+  g_autoptr (QmpAgent) agent = start (say_unasked_later, &peer);
+  const char text[] =
+      "\xff{\"execute\":\"guest-sync-delimited\",\"arguments\":{\"id\":1}}\n";
+  char byte;
+
+  assert_answer (agent, "guest-ping", "1");
+  g_assert_cmpint (write (qmp_agent_fd (agent), text, sizeof text - 1), >, 0);
+  while (recv (qmp_agent_fd (agent), &byte, 1, MSG_PEEK) < 0)
+    g_usleep (1000);
+  assert_answer (agent, "guest-fsfreeze-status", "\"frozen\"");
+}
+
+static void
 answer_nonsense (QmpPeer *peer)
 {
   qmp_peer_sync (peer);
@@ -281,6 +311,8 @@ main (int argc, char **argv)
   ADD ("a-timeout-poisons-until-the-next-sync",
        test_a_timeout_poisons_until_the_next_sync);
   ADD ("what-comes-unasked-is-no-answer", test_what_comes_unasked_is_no_answer);
+  ADD ("what-has-come-meanwhile-is-no-answer",
+       test_what_has_come_meanwhile_is_no_answer);
   ADD ("nonsense-poisons-too", test_nonsense_poisons_too);
   ADD ("a-refusal-does-not-poison", test_a_refusal_does_not_poison);
   ADD ("a-client-goes-on-after-another", test_a_client_goes_on_after_another);

@@ -89,11 +89,13 @@ be_an_agent (QmpPeer *peer)
 static void
 test_a_locked_child_releases_a_guest (void)
 {
+  static QmpPeer *monitor, *agent; /* which a child that exits still has */
   int monitor_fd, agent_fd, status;
-  g_autoptr (QmpPeer) monitor = qmp_peer_start (be_a_monitor, &monitor_fd);
-  g_autoptr (QmpPeer) agent = qmp_peer_start (be_an_agent, &agent_fd);
-  pid_t child = fork ();
+  pid_t child;
 
+  monitor = qmp_peer_start (be_a_monitor, &monitor_fd);
+  agent = qmp_peer_start (be_an_agent, &agent_fd);
+  child = fork ();
   if (child == 0) {
     work (monitor_fd, agent_fd);
     _exit (0);
@@ -102,6 +104,8 @@ test_a_locked_child_releases_a_guest (void)
   close (agent_fd);
   g_assert_cmpint (waitpid (child, &status, 0), ==, child);
   g_assert_cmpint (status, ==, 0);
+  qmp_peer_join (monitor);
+  qmp_peer_join (agent);
 }
 
 /* A child that opens a file anyway is seen. */
