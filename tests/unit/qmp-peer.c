@@ -147,7 +147,7 @@ keep_fd (QmpPeer *self, struct msghdr *message)
 static gboolean
 receive (QmpPeer *self)
 {
-  char chunk[4096];
+  char chunk[65536];
   union {
     struct cmsghdr align;
     char bytes[CMSG_SPACE (sizeof (int))];

@@ -391,9 +391,9 @@ test_another_thread_may_cancel (void)
   qmp_client_set_cancellable (client, cancellable);
   qmp_assert_failure (client, "try", LONG_MS, QMP_ERROR_CANCELLED);
   qmp_assert_failure (client, "never-sent", LONG_MS, QMP_ERROR_CANCELLED);
+  g_thread_join (thread);
   qmp_client_set_cancellable (client, NULL);
   qmp_assert_answer (client, "last", "{}");
-  g_thread_join (thread);
 }
 
 int

@@ -61,7 +61,7 @@ test_a_long_command_goes_in_parts (void)
 {
   g_autoptr (QmpPeer) peer = NULL;
   g_autoptr (QmpClient) client = qmp_start_client (read_slowly, &peer);
-  g_autofree char *text = g_strnfill (4000000, 'x');
+  g_autofree char *text = g_strnfill (1000000, 'x');
   g_autoptr (GError) error = NULL;
   JsonObject *arguments = json_object_new ();
   g_autoptr (JsonNode) answer = NULL;
