@@ -6,6 +6,7 @@ libsnap_base_la_SOURCES = \
 	%D%/error.c %D%/error.h \
 	%D%/extents.c %D%/extents.h \
 	%D%/parallel.c %D%/parallel.h \
+	%D%/quiesce.c %D%/quiesce.h \
 	%D%/reader.c %D%/reader.h \
 	%D%/text.c %D%/text.h \
 	%D%/window.c %D%/window.h

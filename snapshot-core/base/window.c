@@ -9,12 +9,6 @@
 
 #define COMMAND "command "
 
-static const char *const quiesce_words[] = {
-  [SNAP_QUIESCE_NONE] = "none",
-  [SNAP_QUIESCE_PAUSE] = "pause",
-  [SNAP_QUIESCE_AGENT] = "agent",
-};
-
 /* Whether the guest ran. */
 static const char *const state_words[] = {
   [FALSE] = "paused",
@@ -106,7 +100,8 @@ snap_window_format (const SnapWindow *self)
   GString *text = g_string_new (NULL);
 
   if (self->has_guest)
-    g_string_append_printf (text, "guest %s %s\n", quiesce_words[self->quiesce],
+    g_string_append_printf (text, "guest %s %s\n",
+                            snap_quiesce_name (self->quiesce),
                             state_words[self->running]);
   for (guint i = 0; i < self->commands->len; i++)
     g_string_append_printf (text, COMMAND "%s\n",
@@ -158,26 +153,28 @@ is_command (const char *text)
 }
 
 /* The place of @word in a table, or -1. */
-static int
-find_word (const char *const *table, gsize n, const char *word)
+static gboolean
+parse_state (const char *word, gboolean *running)
 {
-  for (gsize i = 0; i < n; i++)
-    if (g_str_equal (table[i], word))
-      return (int) i;
-  return -1;
+  for (gsize i = 0; i < G_N_ELEMENTS (state_words); i++)
+    if (g_str_equal (state_words[i], word)) {
+      *running = (gboolean) i;
+      return TRUE;
+    }
+  return FALSE;
 }
 
 static gboolean
 parse_guest (SnapWindow *self, const char *quiesce_word, const char *state_word)
 {
-  int quiesce =
-      find_word (quiesce_words, G_N_ELEMENTS (quiesce_words), quiesce_word);
-  int running = find_word (state_words, G_N_ELEMENTS (state_words), state_word);
+  SnapQuiesce quiesce;
+  gboolean running;
 
   if (self->has_guest || self->devices->len > 0 || self->messages->len > 0
-      || quiesce < 0 || running < 0)
+      || !snap_quiesce_parse (quiesce_word, &quiesce)
+      || !parse_state (state_word, &running))
     return FALSE;
-  snap_window_set_guest (self, (SnapQuiesce) quiesce, running);
+  snap_window_set_guest (self, quiesce, running);
   return TRUE;
 }
 

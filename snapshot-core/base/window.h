@@ -14,17 +14,13 @@
 
 #include <glib.h>
 
+#include "snapshot-core/base/quiesce.h"
+
 /* Limits of one window; a text above them is refused, not cut short. */
 #define SNAP_WINDOW_MAX_STEPS 4096
 #define SNAP_WINDOW_MAX_WORD 255
 #define SNAP_WINDOW_MAX_COMMAND (1024 * 1024)
 #define SNAP_WINDOW_MAX_TEXT (16 * 1024 * 1024)
-
-typedef enum {
-  SNAP_QUIESCE_NONE,
-  SNAP_QUIESCE_PAUSE, /* its processors are stopped */
-  SNAP_QUIESCE_AGENT, /* its file systems are frozen, then the same */
-} SnapQuiesce;
 
 typedef struct {
   char *device; /* device-mapper name, without a directory */

@@ -83,6 +83,8 @@ snap_manifest_free (SnapManifest *self)
     return;
   g_free (self->id);
   g_free (self->name);
+  g_free (self->guest.monitor);
+  g_free (self->guest.agent);
   g_ptr_array_unref (self->members);
   g_free (self);
 }
@@ -137,6 +139,23 @@ write_cut (JsonBuilder *builder, const SnapManifest *self)
   json_builder_add_int_value (builder, (gint64) self->window_us);
 }
 
+static void
+write_guest (JsonBuilder *builder, const SnapManifestGuest *guest)
+{
+  if (guest->monitor == NULL)
+    return;
+  json_builder_set_member_name (builder, "guest");
+  json_builder_begin_object (builder);
+  write_string (builder, "monitor", guest->monitor);
+  write_string (builder, "agent", guest->agent);
+  write_string (builder, "quiesce", snap_quiesce_name (guest->quiesce));
+  json_builder_set_member_name (builder, "stopped_us");
+  json_builder_add_int_value (builder, (gint64) guest->stopped_us);
+  json_builder_set_member_name (builder, "frozen_us");
+  json_builder_add_int_value (builder, (gint64) guest->frozen_us);
+  json_builder_end_object (builder);
+}
+
 char *
 snap_manifest_format (const SnapManifest *self)
 {
@@ -151,6 +170,7 @@ snap_manifest_format (const SnapManifest *self)
   write_string (builder, "name", self->name);
   if (self->kind == SNAP_MANIFEST_SET)
     write_cut (builder, self);
+  write_guest (builder, &self->guest);
   write_members (builder, self);
   json_builder_end_object (builder);
 
@@ -251,15 +271,43 @@ read_members (SnapManifest *self, JsonObject *object)
   return json_array_get_length (array) > 0;
 }
 
+static guint64
+read_number (JsonObject *object, const char *name)
+{
+  JsonNode *node = lookup (object, name, G_TYPE_INT64);
+
+  return node != NULL ? MAX (json_node_get_int (node), 0) : 0;
+}
+
 static void
 read_cut (SnapManifest *self, JsonObject *object)
 {
   JsonNode *atomic = lookup (object, "atomic", G_TYPE_BOOLEAN);
-  JsonNode *window_us = lookup (object, "window_us", G_TYPE_INT64);
 
   self->atomic = atomic != NULL && json_node_get_boolean (atomic);
-  if (window_us != NULL)
-    self->window_us = MAX (json_node_get_int (window_us), 0);
+  self->window_us = read_number (object, "window_us");
+}
+
+/* FALSE if there is one that says not all that is needed to let it go. */
+static gboolean
+read_guest (SnapManifestGuest *guest, JsonObject *root)
+{
+  JsonNode *node = json_object_get_member (root, "guest");
+  JsonObject *object;
+  g_autofree char *quiesce = NULL;
+
+  if (node == NULL)
+    return TRUE;
+  if (!JSON_NODE_HOLDS_OBJECT (node))
+    return FALSE;
+  object = json_node_get_object (node);
+  quiesce = read_string (object, "quiesce");
+  guest->monitor = read_string (object, "monitor");
+  guest->agent = read_string (object, "agent");
+  guest->stopped_us = read_number (object, "stopped_us");
+  guest->frozen_us = read_number (object, "frozen_us");
+  return guest->monitor != NULL && quiesce != NULL
+         && snap_quiesce_parse (quiesce, &guest->quiesce);
 }
 
 static SnapManifest *
@@ -274,7 +322,8 @@ read_document (JsonObject *root, const char *object, GError **error)
   self->id = read_string (root, "set");
   self->name = read_string (root, "name");
   read_cut (self, root);
-  if (self->id == NULL || !read_members (self, root)) {
+  if (self->id == NULL || !read_members (self, root)
+      || !read_guest (&self->guest, root)) {
     corrupt (error, object, "a field is missing or of the wrong type");
     return NULL;
   }

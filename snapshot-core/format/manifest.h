@@ -17,6 +17,8 @@
 
 #include <glib.h>
 
+#include "snapshot-core/base/quiesce.h"
+
 typedef enum {
   SNAP_MANIFEST_SET,    /* a finished set */
   SNAP_MANIFEST_CREATE, /* a journal entry: these are being made */
@@ -43,12 +45,21 @@ typedef struct {
   char *snapshot_dir;
 } SnapManifestMember;
 
+/* The guest that a set was cut under.  Its sockets are absolute paths. */
+typedef struct {
+  char *monitor; /* QMP; NULL: there is no guest, and nothing else counts */
+  char *agent;   /* the guest agent's, or NULL */
+  SnapQuiesce quiesce; /* what was reached or, in a journal entry, is wanted */
+  guint64 stopped_us, frozen_us; /* how long, in microseconds; 0: not at all */
+} SnapManifestGuest;
+
 typedef struct {
   SnapManifestKind kind;
   char *id;   /* of the set, or of the deletion */
   char *name; /* of the set, NULL for a deletion */
   gboolean atomic;
   guint64 window_us;
+  SnapManifestGuest guest;
   GPtrArray *members; /* SnapManifestMember */
 } SnapManifest;
 

@@ -20,6 +20,7 @@ libsnap_os_la_SOURCES = \
 	%D%/nbd-source.c %D%/nbd-source.h \
 	%D%/page-cache.c %D%/page-cache.h \
 	%D%/path.c %D%/path.h \
+	%D%/peer.c %D%/peer.h \
 	%D%/reflink.c %D%/reflink.h \
 	%D%/reserved-directory.c %D%/reserved-directory.h
 libsnap_os_la_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS) $(BTRFSUTIL_CFLAGS) \

@@ -30,6 +30,9 @@ example (SnapManifestKind kind)
   member->point_id = g_strdup ("2");
   self->atomic = TRUE;
   self->window_us = 1234;
+  self->guest = (SnapManifestGuest){ g_strdup ("/run/vm 1.qmp"),
+                                     g_strdup ("/run/\xff.qga"),
+                                     SNAP_QUIESCE_AGENT, 77, 1001 };
   return self;
 }
 
@@ -45,6 +48,16 @@ assert_same_member (const SnapManifestMember *a, const SnapManifestMember *b)
   g_assert_cmpstr (a->point_id, ==, b->point_id);
   g_assert_cmpstr (a->handle, ==, b->handle);
   g_assert_cmpstr (a->point_set, ==, b->point_set);
+}
+
+static void
+assert_same_guest (const SnapManifestGuest *a, const SnapManifestGuest *b)
+{
+  g_assert_cmpstr (a->monitor, ==, b->monitor);
+  g_assert_cmpstr (a->agent, ==, b->agent);
+  g_assert_cmpint (a->quiesce, ==, b->quiesce);
+  g_assert_cmpuint (a->stopped_us, ==, b->stopped_us);
+  g_assert_cmpuint (a->frozen_us, ==, b->frozen_us);
 }
 
 static void
@@ -64,6 +77,7 @@ test_reads_back_what_it_wrote (void)
     g_assert_cmpuint (back->members->len, ==, 2);
     for (guint i = 0; i < 2; i++)
       assert_same_member (back->members->pdata[i], self->members->pdata[i]);
+    assert_same_guest (&back->guest, &self->guest);
     if (kind == SNAP_MANIFEST_SET) {
       g_assert_true (back->atomic);
       g_assert_cmpuint (back->window_us, ==, 1234);
@@ -108,6 +122,13 @@ test_rejects_what_is_not_ours (void)
     "\"volumes\":[{\"driver\":\"a\",\"location\":\"b\"}]}",
     "{\"schema\":\"nbdsnap/journal/1\",\"op\":\"delete\",\"set\":\"a\","
     "\"volumes\":[{\"driver\":\"a\",\"location\":\"b\"}]}",
+    "{\"schema\":\"nbdsnap/set/1\",\"set\":\"a\",\"guest\":1,\"volumes\":"
+    "[{\"driver\":\"a\",\"location\":\"b\"}]}",
+    "{\"schema\":\"nbdsnap/set/1\",\"set\":\"a\",\"guest\":{\"quiesce\":"
+    "\"agent\"},\"volumes\":[{\"driver\":\"a\",\"location\":\"b\"}]}",
+    "{\"schema\":\"nbdsnap/set/1\",\"set\":\"a\",\"guest\":{\"monitor\":\"m\","
+    "\"quiesce\":\"much\"},\"volumes\":[{\"driver\":\"a\",\"location\":\"b\"}"
+    "]}",
     "\xff\xfe",
   };
 
