@@ -3,6 +3,7 @@
 
 #include "cli/command.h"
 
+#include "cli/guest.h"
 #include "cli/interrupt.h"
 #include "cli/json.h"
 #include "cli/leftovers.h"
@@ -12,9 +13,9 @@
 #include "snapshot-core/service/set.h"
 
 static char *name;
-static char *quiesce;
 static gboolean atomic;
 static gboolean force;
+static CliGuestOptions guest_options;
 
 static const GOptionEntry options[] = {
   { "name", 'n', 0, G_OPTION_ARG_STRING, &name,
@@ -23,43 +24,57 @@ static const GOptionEntry options[] = {
     "Refuse unless all volumes are cut at one instant", NULL },
   { "force", 0, 0, G_OPTION_ARG_NONE, &force,
     "Go on where cutting would keep writers waiting for long", NULL },
-  { "quiesce", 0, 0, G_OPTION_ARG_STRING, &quiesce,
-    "How a guest is kept quiet: none (no guest is involved)", "HOW" },
+  { "qmp", 0, 0, G_OPTION_ARG_FILENAME, &guest_options.monitor,
+    "QMP socket of the guest whose disks are meant", "SOCKET" },
+  { "agent", 0, 0, G_OPTION_ARG_FILENAME, &guest_options.agent,
+    "Socket of its guest agent", "SOCKET" },
+  { "disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &guest_options.disks,
+    "One of its disks; may be repeated (default: all)", "DEVICE" },
+  { "quiesce", 0, 0, G_OPTION_ARG_STRING, &guest_options.quiesce,
+    "How it is kept quiet: agent, pause or none (default: agent if there is "
+    "one, else pause)",
+    "HOW" },
+  { "mechanism", 0, 0, G_OPTION_ARG_STRING, &guest_options.mechanism,
+    "How disks are cut that QEMU cuts, see nbdsnap-qemu(1)", "HOW" },
+  { "scratch", 0, 0, G_OPTION_ARG_FILENAME, &guest_options.scratch_dir,
+    "Where what the guest overwrites is kept (default: beside its image)",
+    "DIR" },
+  { "consumer", 0, 0, G_OPTION_ARG_STRING, &guest_options.consumer,
+    "For whom changes are tracked from here on, see nbdsnap-ack(1)", "NAME" },
   G_OPTION_ENTRY_NULL
 };
 
+/* Add a volume that is not there yet; takes @added. */
 static gboolean
-check_quiesce (const Cli *cli, GError **error)
+add_volume (const Cli *cli, GPtrArray *volumes, const char *text,
+            SnapVolume *added, GError **error)
 {
-  if (quiesce == NULL || g_str_equal (quiesce, "none"))
-    return TRUE;
-  if (g_str_equal (quiesce, "agent") || g_str_equal (quiesce, "pause"))
-    return cli_usage (
-        cli, error, "--quiesce=%s: needs a guest, and none is named", quiesce);
-  return cli_usage (cli, error, "--quiesce=%s: no such way to quiesce",
-                    quiesce);
+  for (guint i = 0; i < volumes->len; i++)
+    if (snap_volume_equal (g_ptr_array_index (volumes, i), added)) {
+      snap_volume_unref (added);
+      return cli_usage (cli, error, "%s: is named twice", text);
+    }
+  g_ptr_array_add (volumes, added);
+  return TRUE;
 }
 
-/* Open every VOLUME for snapshots; SnapVolume unreffed by the array. */
+/* Open the guest's disks and every VOLUME for snapshots; SnapVolume unreffed
+   by the array. */
 static GPtrArray *
-open_volumes (Cli *cli, GError **error)
+open_volumes (Cli *cli, SnapGuest *guest, GError **error)
 {
   g_autoptr (GPtrArray) volumes =
       g_ptr_array_new_with_free_func ((GDestroyNotify) snap_volume_unref);
 
+  if (guest != NULL
+      && !cli_guest_open_disks (cli, &guest_options, guest, volumes, error))
+    return NULL;
   for (guint i = 0; i < cli->n_args; i++) {
-    g_autoptr (SnapVolume) added =
+    SnapVolume *added =
         cli_volume_open (cli, cli->args[i], SNAP_OPEN_MANAGE, error);
 
-    if (added == NULL)
+    if (added == NULL || !add_volume (cli, volumes, cli->args[i], added, error))
       return NULL;
-    for (guint j = 0; j < volumes->len; j++)
-      if (snap_volume_equal (g_ptr_array_index (volumes, j), added)) {
-        cli_usage (cli, error, "%s: is the same volume as %s", cli->args[i],
-                   cli->args[j]);
-        return NULL;
-      }
-    g_ptr_array_add (volumes, g_steal_pointer (&added));
   }
   return g_steal_pointer (&volumes);
 }
@@ -69,6 +84,26 @@ static gboolean
 is_one_instant (const SnapSet *set)
 {
   return set->consistency == SNAP_SET_ATOMIC || set->points->len == 1;
+}
+
+/* Weaker than was asked for: more than one instant, or the guest stood still
+   already and could not be frozen. */
+static gboolean
+is_weaker (const SnapSet *set)
+{
+  return !is_one_instant (set)
+         || (set->has_guest
+             && set->quiesce < cli_guest_wanted (&guest_options));
+}
+
+static void
+add_guest_json (JsonBuilder *json, const SnapSet *set)
+{
+  if (!set->has_guest)
+    return;
+  cli_json_add_text (json, "quiesce", snap_quiesce_name (set->quiesce));
+  cli_json_add_uint (json, "stopped_us", set->stopped_us);
+  cli_json_add_uint (json, "frozen_us", set->frozen_us);
 }
 
 static gboolean
@@ -81,6 +116,7 @@ print_json (const SnapSet *set, const GPtrArray *volumes, GError **error)
   cli_json_add_text (json, "consistency",
                      is_one_instant (set) ? "atomic" : "sequential");
   cli_json_add_uint (json, "window_us", set->window_us);
+  add_guest_json (json, set);
   cli_json_begin_array (json, "snapshots");
   for (guint i = 0; i < set->points->len; i++) {
     const SnapPoint *point = g_ptr_array_index (set->points, i);
@@ -95,6 +131,17 @@ print_json (const SnapSet *set, const GPtrArray *volumes, GError **error)
   }
   json_builder_end_array (json);
   return cli_json_print (json, error);
+}
+
+static gboolean
+print_guest (const SnapSet *set, GError **error)
+{
+  g_autofree char *quiet = NULL;
+
+  if (!set->has_guest)
+    return TRUE;
+  quiet = cli_quiet_format (set->quiesce, set->stopped_us, set->frozen_us);
+  return cli_print (error, "guest: %s\n", quiet);
 }
 
 static gboolean
@@ -115,12 +162,13 @@ print_text (const Cli *cli, const SnapSet *set, const GPtrArray *volumes,
                     "window: %" G_GUINT64_FORMAT ".%03u ms\n"
                     "consistency: %s\n",
                     set->window_us / 1000, (guint) (set->window_us % 1000),
-                    is_one_instant (set) ? "atomic" : "one after another");
+                    is_one_instant (set) ? "atomic" : "one after another")
+         && print_guest (set, error);
 }
 
 static SnapSet *
-cut (Cli *cli, const GPtrArray *volumes, GCancellable *cancellable,
-     GError **error)
+cut (Cli *cli, const GPtrArray *volumes, SnapGuest *guest,
+     GCancellable *cancellable, GError **error)
 {
   g_autofree char *default_name = name == NULL ? snap_name_default () : NULL;
   g_autofree char *what = g_strdup_printf ("cutting %u volumes", volumes->len);
@@ -133,7 +181,7 @@ cut (Cli *cli, const GPtrArray *volumes, GCancellable *cancellable,
   set = snap_set_create (cli->state, (SnapVolume **) volumes->pdata,
                          volumes->len, name != NULL ? name : default_name,
                          atomic ? SNAP_SET_REQUIRE_ATOMIC : SNAP_SET_DEFAULT,
-                         cancellable, error);
+                         guest, cancellable, error);
   cli_progress_clear (&progress);
   return set;
 }
@@ -143,13 +191,16 @@ static SnapSet *
 create_set (Cli *cli, GPtrArray **volumes, GError **error)
 {
   g_autoptr (CliInterrupt) interrupt = cli_interrupt_new ();
+  g_autoptr (SnapGuest) guest = NULL;
 
-  if (!cli_leftovers_finish (cli, error))
+  if (!cli_leftovers_finish (cli, error)
+      || !cli_guest_open (&guest_options, &guest, error))
     return NULL;
-  *volumes = open_volumes (cli, error);
+  *volumes = open_volumes (cli, guest, error);
   if (*volumes == NULL || !cli_interrupt_check (interrupt, error))
     return NULL;
-  return cut (cli, *volumes, cli_interrupt_cancellable (interrupt), error);
+  return cut (cli, *volumes, guest, cli_interrupt_cancellable (interrupt),
+              error);
 }
 
 static gboolean
@@ -192,16 +243,16 @@ run (Cli *cli, GError **error)
   g_autoptr (GPtrArray) volumes = NULL;
   g_autoptr (SnapSet) set = NULL;
 
-  if (cli->n_args == 0)
+  if (cli->n_args == 0 && guest_options.monitor == NULL)
     return cli_usage (cli, error, "no volume is named");
-  if (!check_quiesce (cli, error)
+  if (!cli_guest_check (cli, &guest_options, error)
       || (name != NULL && !snap_name_check (name, error)))
     return FALSE;
   cli->force = force;
   set = create_set (cli, &volumes, error);
   if (set == NULL)
     return FALSE;
-  if (!is_one_instant (set))
+  if (is_weaker (set))
     cli->exit_code = CLI_EXIT_WEAKER;
   return print (cli, set, volumes, error)
          || take_back (cli, set, volumes, error);
@@ -214,6 +265,11 @@ const CliCommand cli_command_create = {
   .help = "Several volumes that cannot be cut at one instant are cut one\n"
           "after another: then the exit code is 4, or 1 with --atomic.\n"
           "\n"
+          "With --qmp the disks of a running guest are meant, whatever they\n"
+          "lie on; it is kept quiet for the moment of the cut, and seen to\n"
+          "run again.\n"
+          "\n"
+          "  nbdsnap create --qmp /run/vm1.qmp --agent /run/vm1.qga\n"
           "  nbdsnap create -n mon disk.qcow2\n"
           "  nbdsnap create -q root.qcow2 data.qcow2",
   .options = options,

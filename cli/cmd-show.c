@@ -3,6 +3,7 @@
 
 #include "cli/command.h"
 
+#include "cli/guest.h"
 #include "cli/json.h"
 #include "cli/output.h"
 #include "cli/points.h"
@@ -154,6 +155,11 @@ print_json (const Facts *facts, GError **error)
   cli_json_add_text (json, "consistency", consistency_name (facts, TRUE));
   if (facts->set_known)
     cli_json_add_uint (json, "window_us", facts->set.window_us);
+  if (facts->set_known && facts->set.has_guest) {
+    cli_json_add_text (json, "quiesce", snap_quiesce_name (facts->set.quiesce));
+    cli_json_add_uint (json, "stopped_us", facts->set.stopped_us);
+    cli_json_add_uint (json, "frozen_us", facts->set.frozen_us);
+  }
   cli_json_add_bool (json, "ours", point->ours);
   if (facts->held != HELD_UNKNOWN)
     cli_json_add_bool (json, "held", facts->held == HELD_YES);
@@ -190,6 +196,10 @@ print_text (const Cli *cli, const Facts *facts, GError **error)
   g_autofree char *created = cli_time_format (point->time_us);
   g_autofree char *size = cli_format_size (cli, point->size);
   g_autofree char *comparable = join_words (facts->comparable);
+  g_autofree char *quiet =
+      facts->set_known && facts->set.has_guest ? cli_quiet_format (
+          facts->set.quiesce, facts->set.stopped_us, facts->set.frozen_us)
+                                               : NULL;
   const char *const fields[][2] = {
     { "reference:", facts->reference },
     { "kind:", kind_name (point->kind) },
@@ -200,6 +210,7 @@ print_text (const Cli *cli, const Facts *facts, GError **error)
     { "path:", facts->path },
     { "set:", point->set_id },
     { "consistency:", consistency_name (facts, FALSE) },
+    { "guest:", quiet },
     { "created by:", maker_name (point) },
     { "held:", held_words[facts->held] },
     { "diff from:", facts->comparable->len > 0 ? comparable : NULL },

@@ -31,6 +31,8 @@ typedef struct {
   guint n_args;
   CliExit exit_code; /* of a run without an error */
   gboolean force;    /* go on where it would take long */
+  gboolean standing; /* a guest of an earlier run may still stand still */
+  SnapOpenOptions guest_disks; /* what create says of a guest's disks */
   SnapRegistry *registry;
   SnapState *state;
 } Cli;
@@ -56,6 +58,8 @@ extern const CliCommand cli_command_drivers;
 extern const CliCommand cli_command_doctor;
 extern const CliCommand cli_command_activate;
 extern const CliCommand cli_command_deactivate;
+extern const CliCommand cli_command_thaw;
+extern const CliCommand cli_command_ack;
 
 /* Set USAGE, "VERB: FACT (try 'nbdsnap VERB --help')".  Returns FALSE. */
 gboolean cli_usage (const Cli *cli, GError **error, const char *format, ...)

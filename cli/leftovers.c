@@ -15,8 +15,10 @@ cli_leftovers_finish (Cli *cli, GError **error)
 
   if (entries == NULL)
     return FALSE;
-  if (!snap_set_recover (cli->state, cli->registry, &n_finished, &reason))
+  if (!snap_set_recover (cli->state, cli->registry, &n_finished, &reason)) {
+    cli->standing = g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_FROZEN);
     cli_say ("%s", reason->message);
+  }
   if (n_finished > 0 && !cli->options.quiet)
     cli_say ("%s: interrupted runs finished: %u",
              snap_state_directory (cli->state), n_finished);

@@ -3,6 +3,7 @@
 noinst_LTLIBRARIES += libsnap-cli.la
 libsnap_cli_la_SOURCES = \
 	%D%/announce.c %D%/announce.h \
+	%D%/cmd-ack.c \
 	%D%/cmd-activate.c \
 	%D%/cmd-create.c \
 	%D%/cmd-delete.c \
@@ -12,11 +13,13 @@ libsnap_cli_la_SOURCES = \
 	%D%/cmd-list.c \
 	%D%/cmd-serve.c \
 	%D%/cmd-show.c \
+	%D%/cmd-thaw.c \
 	%D%/command.c %D%/command.h \
 	%D%/diff-json.c \
 	%D%/diff-printer.c %D%/diff-printer.h \
 	%D%/diff-text.c \
 	%D%/exit-codes.c %D%/exit-codes.h \
+	%D%/guest.c %D%/guest.h \
 	%D%/interrupt.c %D%/interrupt.h \
 	%D%/json.c %D%/json.h \
 	%D%/leftovers.c %D%/leftovers.h \

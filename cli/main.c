@@ -20,7 +20,7 @@ static const CliCommand *const commands[] = {
   &cli_command_create, &cli_command_list,     &cli_command_show,
   &cli_command_delete, &cli_command_diff,     &cli_command_drivers,
   &cli_command_doctor, &cli_command_activate, &cli_command_deactivate,
-  &cli_command_serve,
+  &cli_command_serve,  &cli_command_ack,      &cli_command_thaw,
 };
 
 /* ---- the command line ---- */
@@ -210,7 +210,7 @@ run_command (const CliCommand *command, CliOptions *options, char ***args,
   cli.registry = registry;
   cli.state = state;
   done = command->run (&cli, error);
-  *exit_code = cli.exit_code;
+  *exit_code = cli.standing ? CLI_EXIT_FROZEN : cli.exit_code;
   return done;
 }
 

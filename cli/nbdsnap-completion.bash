@@ -50,7 +50,7 @@ _nbdsnap() {
     local cur prev words cword split=false
     _init_completion -s -n :@ || return
 
-    local verbs='create list show delete diff serve activate deactivate drivers doctor help'
+    local verbs='create list show delete diff serve activate deactivate ack thaw drivers doctor help'
     local global='--state-dir --secret --snapshot-dir --json --bytes --quiet --progress --help --version'
     local verb='' state=() i
 
@@ -68,11 +68,13 @@ _nbdsnap() {
 
     case $prev in
         --state-dir) _filedir -d; return ;;
-        --secret | --socket) _filedir; return ;;
+        --secret | --socket | --qmp | --agent) _filedir; return ;;
+        --scratch) _filedir -d; return ;;
         -U) [[ $verb == serve ]] && _filedir && return ;;
         --format) mapfile -t COMPREPLY < <(compgen -W 'text json qemu-map map totals' -- "$cur"); return ;;
-        --quiesce) mapfile -t COMPREPLY < <(compgen -W 'none' -- "$cur"); return ;;
-        --name | --forget | --snapshot-dir | --listen | --port | --max-connections | --timeout) return ;;
+        --quiesce) mapfile -t COMPREPLY < <(compgen -W 'agent pause none' -- "$cur"); return ;;
+        --mechanism) mapfile -t COMPREPLY < <(compgen -W 'auto cbw fleece overlay internal' -- "$cur"); return ;;
+        --name | --forget | --disk | --consumer | --snapshot-dir | --listen | --port | --max-connections | --timeout) return ;;
         -l | -p) [[ $verb == serve ]] && return ;;
         -n) [[ $verb == create ]] && return ;;
         -f) [[ $verb == diff ]] && mapfile -t COMPREPLY < <(compgen -W 'text json qemu-map map totals' -- "$cur") && return ;;
@@ -82,7 +84,9 @@ _nbdsnap() {
     if [[ $cur == -* ]]; then
         local own=''
         case $verb in
-            create) own='--name --atomic --force --quiesce' ;;
+            create) own='--name --atomic --force --qmp --agent --disk --quiesce --mechanism --scratch --consumer' ;;
+            ack) own='--failed' ;;
+            thaw) own='--qmp --agent' ;;
             delete) own='--dry-run' ;;
             doctor) own='--dry-run --forget' ;;
             diff) own='--format' ;;

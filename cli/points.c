@@ -31,6 +31,10 @@ cli_reference_open (Cli *cli, const SnapReference *reference, SnapOpenMode mode,
     .force = cli->force,
     .snapshot_dir = cli->options.snapshot_dir,
     .warn = cli->options.quiet ? NULL : warn,
+    .mechanism = cli->guest_disks.mechanism,
+    .scratch_dir = cli->guest_disks.scratch_dir,
+    .consumer = cli->guest_disks.consumer,
+    .quiesce = cli->guest_disks.quiesce,
   };
 
   return snap_volume_open (cli->registry, reference, &options, error);

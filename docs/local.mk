@@ -2,6 +2,7 @@
 # Manual pages, made from POD in the build tree.
 SNAP_MAN_PAGES = \
 	%D%/nbdsnap.1 \
+	%D%/nbdsnap-ack.1 \
 	%D%/nbdsnap-activate.1 \
 	%D%/nbdsnap-btrfs.1 \
 	%D%/nbdsnap-create.1 \
@@ -16,6 +17,7 @@ SNAP_MAN_PAGES = \
 	%D%/nbdsnap-reflink.1 \
 	%D%/nbdsnap-serve.1 \
 	%D%/nbdsnap-show.1 \
+	%D%/nbdsnap-thaw.1 \
 	%D%/nbdsnap-thin-meta.1 \
 	%D%/nbdkit-snapshot-plugin.1
 

@@ -118,9 +118,18 @@ typedef struct {
                                data; NULL: ".nbdsnap" */
   SnapWarnFunc warn;        /* for as long as the volume is open; or NULL */
   gpointer warn_data;
-  const char *volume_id; /* recovery of a deletion: which volume it was, or
+  const char *volume_id;   /* recovery of a deletion: which volume it was, or
                             NULL.  Where a driver's ids outlast a remount,
                             another one is NOT_FOUND, as if there were none */
+  const char *mechanism;   /* creation: how a guest's disk is cut, by the words
+                              of its driver; NULL: as it thinks best */
+  const char *scratch_dir; /* creation: where the old bytes of a guest's disk
+                              are kept while it is read; NULL: beside it */
+  const char *consumer;    /* creation: whose backup it is for, so that
+                              acknowledging it ends the bases of nobody else;
+                              NULL: everybody's who has no name */
+  SnapQuiesce quiesce;     /* creation: how the guest of the set is quieted
+                              while the window lasts */
 } SnapOpenOptions;
 
 /* Embedded first in a driver's own struct; the driver sets all but the last
@@ -290,6 +299,24 @@ struct _SnapDriver {
      there is one now; the caller frees.  Its writers may have to wait while
      the volume is cut. */
   char *(*device) (SnapVolume *volume);
+
+  /*
+   * Optional, where a point takes room or bases away as long as nobody has
+   * read it: a consumer's word that its copy of @point succeeded, or @failed.
+   *
+   * Succeeded: the data goes, what tracks changes since @point stays as a
+   * checkpoint, and the same consumer's older ones go.  Failed: all of @point
+   * goes; older points stay bases as they were.  Idempotent.
+   *
+   * Errors: NOT_FOUND; FAILED (the data was lost before: a copy that was read
+   * meanwhile may be wrong; all is as it was).
+   */
+  gboolean (*acknowledge) (SnapVolume *volume, const SnapPoint *point,
+                           gboolean failed, GError **error);
+
+  /* Optional.  The path of the QMP socket of the guest whose disk the volume
+     is; the caller frees.  Commands of the window are for that one. */
+  char *(*monitor) (SnapVolume *volume);
 };
 
 /* Whether a driver, perhaps built against an older header, has an op that was

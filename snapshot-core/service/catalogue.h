@@ -23,7 +23,24 @@ typedef struct {
   SnapSetConsistency consistency;
   guint64 window_us;
   guint n_volumes; /* that still have their snapshot of it */
+  gboolean has_guest;
+  SnapQuiesce quiesce; /* how its guest was kept quiet, and how long */
+  guint64 stopped_us, frozen_us;
 } SnapCatalogueSet;
+
+/*
+ * The id of the set that is called @name, or has it as its id; the caller
+ * frees.  Errors: NOT_FOUND, USAGE (several have this name: the message lists
+ * their ids), IO.
+ */
+char *snap_catalogue_find_set (SnapState *state, const char *name,
+                               GError **error);
+
+/* The volumes of a set, as references; SnapReference freed by the array.
+   Errors: NOT_FOUND, UNSUPPORTED (a driver that is not there), CORRUPT, IO. */
+GPtrArray *snap_catalogue_read_members (SnapState *state,
+                                        SnapRegistry *registry,
+                                        const char *set_id, GError **error);
 
 /*
  * Read how a set was cut.  *found is FALSE when there is no manifest of it,

@@ -16,6 +16,7 @@ typedef struct {
 struct _SnapCuts {
   GPtrArray *all;    /* SnapCut, in the order of the volumes */
   GPtrArray *groups; /* Group, the slowest first */
+  SnapGuest *guest;  /* borrowed, or NULL */
   SnapGuard *guard;  /* ready for the windows, or NULL if there are none */
 };
 
@@ -106,11 +107,12 @@ make_groups (SnapCuts *self)
 }
 
 SnapCuts *
-snap_cuts_plan (SnapVolume **volumes, gsize n_volumes, const char *name,
-                SnapManifest *entry, GError **error)
+snap_cuts_plan (SnapVolume **volumes, gsize n_volumes, SnapGuest *guest,
+                const char *name, SnapManifest *entry, GError **error)
 {
   g_autoptr (SnapCuts) self = g_new0 (SnapCuts, 1);
 
+  self->guest = guest;
   self->all = g_ptr_array_new_with_free_func ((GDestroyNotify) cut_free);
   self->groups = g_ptr_array_new_with_free_func ((GDestroyNotify) group_free);
   for (gsize i = 0; i < n_volumes; i++) {
@@ -124,12 +126,27 @@ snap_cuts_plan (SnapVolume **volumes, gsize n_volumes, const char *name,
   return g_steal_pointer (&self);
 }
 
+/* Whatever they lie on, nobody writes to them during the window. */
+static gboolean
+stand_still (const SnapCuts *self)
+{
+  if (self->guest == NULL || !snap_guest_stands_still (self->guest))
+    return FALSE;
+  for (guint i = 0; i < self->all->len; i++) {
+    const SnapCut *cut = g_ptr_array_index (self->all, i);
+
+    if (!snap_guest_has (self->guest, cut->volume))
+      return FALSE;
+  }
+  return TRUE;
+}
+
 gboolean
 snap_cuts_are_atomic (const SnapCuts *self)
 {
   const Group *group;
 
-  if (self->all->len == 1)
+  if (self->all->len == 1 || stand_still (self))
     return TRUE;
   if (self->groups->len != 1)
     return FALSE;
@@ -150,12 +167,19 @@ snap_cuts_check_cancelled (GCancellable *cancellable, GError **error)
 }
 
 /* Have a guard stand by if some driver's cut is made while devices are
-   suspended. */
+   suspended, or a guest is to be kept quiet. */
 static gboolean
-prepare_window (SnapCuts *self, const GArray *locks, GError **error)
+prepare_window (SnapCuts *self, const GArray *locks, int notes_fd,
+                GError **error)
 {
   g_autoptr (SnapWindow) window = snap_window_new ();
+  SnapGuardGuest connections = { 0 };
 
+  if (self->guest != NULL) {
+    snap_guest_add_to_window (self->guest, window);
+    connections = snap_guest_connections (self->guest);
+    connections.notes_fd = notes_fd;
+  }
   for (guint i = 0; i < self->groups->len; i++) {
     const Group *group = g_ptr_array_index (self->groups, i);
 
@@ -166,12 +190,13 @@ prepare_window (SnapCuts *self, const GArray *locks, GError **error)
   }
   if (snap_window_is_empty (window))
     return TRUE;
-  self->guard = snap_guard_start (window, NULL, locks, error);
+  self->guard = snap_guard_start (
+      window, self->guest != NULL ? &connections : NULL, locks, error);
   return self->guard != NULL;
 }
 
 gboolean
-snap_cuts_prepare (SnapCuts *self, const GArray *locks,
+snap_cuts_prepare (SnapCuts *self, const GArray *locks, int notes_fd,
                    GCancellable *cancellable, GError **error)
 {
   for (guint i = 0; i < self->all->len; i++) {
@@ -183,15 +208,12 @@ snap_cuts_prepare (SnapCuts *self, const GArray *locks,
     if (driver->prepare != NULL && !driver->prepare (cut, error))
       return FALSE;
   }
-  return prepare_window (self, locks, error);
+  return prepare_window (self, locks, notes_fd, error);
 }
 
-gboolean
-snap_cuts_cut (SnapCuts *self, GCancellable *cancellable, guint64 *window_us,
-               GError **error)
+static gboolean
+cut_groups (SnapCuts *self, GCancellable *cancellable, GError **error)
 {
-  gint64 start_us = g_get_monotonic_time ();
-
   for (guint i = 0; i < self->groups->len; i++) {
     const Group *group = g_ptr_array_index (self->groups, i);
 
@@ -200,9 +222,58 @@ snap_cuts_cut (SnapCuts *self, GCancellable *cancellable, guint64 *window_us,
                                 group->cuts->len, error))
       return FALSE;
   }
-  if (self->guard != NULL && !snap_guard_go (self->guard, NULL, error))
+  return TRUE;
+}
+
+/* That a guest may still stand still is worse than why its cut failed. */
+static void
+undo_quiet (SnapCuts *self, GError **reason)
+{
+  GError *worse = NULL;
+
+  if (snap_guard_undo (self->guard, &worse))
+    return;
+  g_prefix_error (&worse, "%s; ", (*reason)->message);
+  g_error_free (*reason);
+  *reason = worse;
+}
+
+static gboolean
+cut_quietly (SnapCuts *self, GCancellable *cancellable, SnapGuardTimes *times,
+             GError **error)
+{
+  GError *reason = NULL;
+
+  if (!snap_guard_quiet (self->guard, error))
     return FALSE;
-  *window_us = g_get_monotonic_time () - start_us;
+  if (cut_groups (self, cancellable, &reason))
+    return snap_guard_go (self->guard, times, error);
+  undo_quiet (self, &reason);
+  g_propagate_error (error, reason);
+  return FALSE;
+}
+
+static gboolean
+cut_under_guard (SnapCuts *self, GCancellable *cancellable,
+                 SnapGuardTimes *times, GError **error)
+{
+  gboolean done = cut_quietly (self, cancellable, times, error);
+
+  if (self->guest != NULL)
+    snap_guest_take_back (self->guest);
+  return done;
+}
+
+gboolean
+snap_cuts_cut (SnapCuts *self, GCancellable *cancellable, SnapGuardTimes *times,
+               GError **error)
+{
+  gint64 start_us = g_get_monotonic_time ();
+
+  if (self->guard != NULL ? !cut_under_guard (self, cancellable, times, error)
+                          : !cut_groups (self, cancellable, error))
+    return FALSE;
+  times->window_us = g_get_monotonic_time () - start_us;
   return TRUE;
 }
 

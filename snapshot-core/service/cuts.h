@@ -13,16 +13,18 @@
 
 #include "snapshot-core/drivers/driver.h"
 #include "snapshot-core/format/manifest.h"
+#include "snapshot-core/service/guest.h"
 
 typedef struct _SnapCuts SnapCuts;
 
 /*
  * Plan a cut of every volume (borrowed) and add each with its record to
- * @entry.  Changes nothing, also when it fails.
+ * @entry.  @guest, borrowed, is the guest that is kept quiet meanwhile, or
+ * NULL.  Changes nothing, also when it fails.
  */
 SnapCuts *snap_cuts_plan (SnapVolume **volumes, gsize n_volumes,
-                          const char *name, SnapManifest *entry,
-                          GError **error);
+                          SnapGuest *guest, const char *name,
+                          SnapManifest *entry, GError **error);
 void snap_cuts_free (SnapCuts *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapCuts, snap_cuts_free)
 
@@ -30,14 +32,21 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapCuts, snap_cuts_free)
 gboolean snap_cuts_are_atomic (const SnapCuts *self);
 
 /* Whoever works for the cuts in a process of its own keeps @locks, an array of
-   descriptors.  On error, or when cancelled (CANCELLED), the caller aborts. */
-gboolean snap_cuts_prepare (SnapCuts *self, const GArray *locks,
+   descriptors, and writes down in the file @notes_fd what it does to the guest
+   (snap_guard_notes_read()); -1 without a guest.  On error, or when cancelled
+   (CANCELLED), the caller aborts. */
+gboolean snap_cuts_prepare (SnapCuts *self, const GArray *locks, int notes_fd,
                             GCancellable *cancellable, GError **error);
 
-/* The instant: driver by driver, the slow ones first.  *window_us is the time
-   from the start of the first to the end of the last. */
+/*
+ * The instant: the guest is quieted, then driver by driver, the slow ones
+ * first, then what the guard does, then the guest is let go, also when a cut
+ * fails.  times->window_us is the time from the start to the end of all.
+ *
+ * Errors: FROZEN (something may still stand still), or a driver's.
+ */
 gboolean snap_cuts_cut (SnapCuts *self, GCancellable *cancellable,
-                        guint64 *window_us, GError **error);
+                        SnapGuardTimes *times, GError **error);
 
 /* Try every cut, whatever happens to one; the error is the first one's. */
 gboolean snap_cuts_commit (SnapCuts *self, GError **error);

@@ -97,14 +97,17 @@ add_fd (GArray *fds, int parent_fd, int child_fd)
   g_array_append_val (fds, fd);
 }
 
-/* The page that is shared, as a file without a name; -1 on error. */
+/* The page that is shared, of a file of the caller's or of one without a name;
+   -1 on error. */
 static int
-make_notes (SnapGuard *self, GError **error)
+make_notes (SnapGuard *self, const SnapGuardGuest *guest, GError **error)
 {
-  snap_autofd int fd = memfd_create ("notes", MFD_CLOEXEC);
+  gboolean given = guest != NULL && guest->notes_fd >= 0;
+  snap_autofd int fd = given ? fcntl (guest->notes_fd, F_DUPFD_CLOEXEC, 0)
+                             : memfd_create ("notes", MFD_CLOEXEC);
   void *page = MAP_FAILED;
 
-  if (fd >= 0 && ftruncate (fd, sizeof *self->notes) == 0)
+  if (fd >= 0 && (given || ftruncate (fd, sizeof *self->notes) == 0))
     page = mmap (NULL, sizeof *self->notes, PROT_READ | PROT_WRITE, MAP_SHARED,
                  fd, 0);
   if (page == MAP_FAILED) {
@@ -113,6 +116,19 @@ make_notes (SnapGuard *self, GError **error)
   }
   self->notes = page;
   return snap_fd_steal (&fd);
+}
+
+SnapGuestTrouble
+snap_guard_read_notes (int notes_fd)
+{
+  GuardNotes notes;
+  guint what;
+
+  if (pread (notes_fd, &notes, sizeof notes, 0) != sizeof notes)
+    return SNAP_GUEST_STOPPED | SNAP_GUEST_FROZEN;
+  what = notes.quiet;
+  return ((what & QMP_QUIET_STOPPED) != 0 ? SNAP_GUEST_STOPPED : 0)
+         | ((what & QMP_QUIET_FROZEN) != 0 ? SNAP_GUEST_FROZEN : 0);
 }
 
 /* A copy for as long as we live, or /dev/null where there is no connection. */
@@ -254,7 +270,7 @@ snap_guard_start (const SnapWindow *window, const SnapGuardGuest *guest,
   window_fd = write_window (window, error);
   if (window_fd < 0)
     return NULL;
-  notes_fd = make_notes (self, error);
+  notes_fd = make_notes (self, guest, error);
   if (notes_fd < 0)
     return NULL;
   if (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {

@@ -11,11 +11,22 @@
 
 typedef struct _SnapGuard SnapGuard;
 
-/* Connections to a guest's monitor, which was negotiated, and to its agent:
-   borrowed, -1 where there is none. */
+/* Connections to a guest's monitor, which was negotiated, and to its agent,
+   and a file for the notes: borrowed, -1 where there is none. */
 typedef struct {
   int qmp_fd, agent_fd;
+  int notes_fd; /* at least a page, of zeroes; see snap_guard_read_notes() */
 } SnapGuardGuest;
+
+/* What was, or may have been, done to a guest and not undone. */
+typedef enum {
+  SNAP_GUEST_STOPPED = 1 << 0,
+  SNAP_GUEST_FROZEN = 1 << 1,
+} SnapGuestTrouble;
+
+/* What a guard that is gone has noted down in its file; all of it if that
+   cannot be read. */
+SnapGuestTrouble snap_guard_read_notes (int notes_fd);
 
 /*
  * Start a guard for @window and wait until it is ready.  Nothing stands still

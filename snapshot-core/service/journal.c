@@ -8,6 +8,8 @@
 
 #include "snapshot-core/service/state.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,10 +19,14 @@
 
 #define PART "journal"
 
+/* A mapping of them has to be whole. */
+#define NOTES_LENGTH 4096
+
 struct _SnapJournal {
   char *set_id;
   char *path;
   char *lock_path;
+  char *notes_path;
   int lock_fd; /* the entry is ours while it is open */
 };
 
@@ -51,6 +57,7 @@ snap_journal_abandon (SnapJournal *self)
   g_free (self->set_id);
   g_free (self->path);
   g_free (self->lock_path);
+  g_free (self->notes_path);
   g_free (self);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapJournal, snap_journal_abandon)
@@ -65,6 +72,8 @@ lock_entry (SnapState *state, const char *set_id, GError **error)
   self->path = snap_journal_path (state, set_id);
   self->lock_path =
       snap_state_build_path (state, PART, set_id, SNAP_STATE_LOCK_SUFFIX);
+  self->notes_path =
+      snap_state_build_path (state, PART, set_id, SNAP_STATE_NOTES_SUFFIX);
   self->lock_fd =
       snap_lock_file_take (self->lock_path, SNAP_LOCK_EXCLUSIVE, error);
   return self->lock_fd >= 0 ? g_steal_pointer (&self) : NULL;
@@ -125,10 +134,44 @@ snap_journal_finish (SnapJournal *self, GError **error)
 {
   gboolean removed = snap_file_remove (self->path, error);
 
-  if (removed)
+  if (removed) {
+    unlink (self->notes_path);
     unlink (self->lock_path);
+  }
   snap_journal_abandon (self);
   return removed;
+}
+
+/* ---- notes ---- */
+
+/* The machine's end also ends what they tell of: they need no fsync. */
+int
+snap_journal_open_notes (SnapJournal *self, GError **error)
+{
+  snap_autofd int fd =
+      open (self->notes_path,
+            O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+  int failure;
+
+  if (fd < 0) {
+    snap_error_set_errno (error, errno, "%s", self->notes_path);
+    return -1;
+  }
+  failure = posix_fallocate (fd, 0, NOTES_LENGTH);
+  if (failure == 0)
+    return snap_fd_steal (&fd);
+  snap_error_set_errno (error, failure, "%s", self->notes_path);
+  return -1;
+}
+
+int
+snap_journal_read_notes (SnapJournal *self, GError **error)
+{
+  int fd = open (self->notes_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+  if (fd < 0 && errno != ENOENT)
+    snap_error_set_errno (error, errno, "%s", self->notes_path);
+  return fd;
 }
 
 /* ---- finding entries ---- */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 noinst_LTLIBRARIES += libsnap-service.la
 libsnap_service_la_SOURCES = \
+	%D%/acknowledge.c %D%/acknowledge.h \
 	%D%/activate.c %D%/activate.h \
 	%D%/catalogue.c %D%/catalogue.h \
 	%D%/cuts.c %D%/cuts.h \
@@ -13,6 +14,7 @@ libsnap_service_la_SOURCES = \
 	%D%/export-volume.c %D%/export-volume.h \
 	%D%/export.c %D%/export.h \
 	%D%/guard.c %D%/guard.h \
+	%D%/guest.c %D%/guest.h \
 	%D%/hidden.c %D%/hidden.h \
 	%D%/hold.c %D%/hold.h \
 	%D%/journal.c \

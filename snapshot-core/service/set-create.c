@@ -18,6 +18,7 @@
 #include "snapshot-core/service/set.h"
 
 #include "snapshot-core/os/block-stack.h"
+#include "snapshot-core/os/fd.h"
 #include "snapshot-core/service/cuts.h"
 #include "snapshot-core/service/hold.h"
 #include "snapshot-core/service/set-record.h"
@@ -28,8 +29,10 @@ typedef struct {
   SnapState *state;
   SnapVolume **volumes;
   gsize n_volumes;
+  SnapGuest *guest; /* borrowed, or @found, or NULL */
   GCancellable *cancellable;
 
+  SnapGuest *found;    /* that the volumes are disks of */
   SnapSet *set;        /* the result, filled in step by step */
   GPtrArray *holds;    /* SnapHold: we alone change these volumes */
   SnapManifest *entry; /* what the journal says */
@@ -45,6 +48,7 @@ creation_clear (Creation *self)
   snap_journal_abandon (self->journal);
   snap_manifest_free (self->entry);
   g_clear_pointer (&self->holds, g_ptr_array_unref);
+  snap_guest_free (self->found);
   snap_set_free (self->set);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Creation, creation_clear)
@@ -76,6 +80,29 @@ check_volumes (const Creation *self, GError **error)
         return snap_error_set (error, SNAP_ERROR_USAGE,
                                "%s: is named twice in the set",
                                self->volumes[i]->location);
+  return TRUE;
+}
+
+/* One guest a set: two cannot be cut at one instant. */
+static gboolean
+find_guest (Creation *self, GError **error)
+{
+  for (gsize i = 0; i < self->n_volumes; i++) {
+    g_autofree char *monitor = snap_volume_monitor (self->volumes[i]);
+    const SnapGuestSpec spec = { .monitor = monitor };
+
+    if (monitor == NULL)
+      continue;
+    if (self->guest == NULL)
+      self->guest = self->found = snap_guest_open (&spec, error);
+    if (self->guest == NULL)
+      return FALSE;
+    if (!g_str_equal (snap_guest_monitor (self->guest), monitor))
+      return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                             "%s: is a disk of another guest than %s",
+                             self->volumes[i]->location,
+                             snap_guest_monitor (self->guest));
+  }
   return TRUE;
 }
 
@@ -144,8 +171,8 @@ check_names (const Creation *self, GError **error)
 static gboolean
 plan (Creation *self, SnapSetFlags flags, GError **error)
 {
-  self->cuts = snap_cuts_plan (self->volumes, self->n_volumes, self->set->name,
-                               self->entry, error);
+  self->cuts = snap_cuts_plan (self->volumes, self->n_volumes, self->guest,
+                               self->set->name, self->entry, error);
   if (self->cuts == NULL)
     return FALSE;
   self->set->consistency = snap_cuts_are_atomic (self->cuts)
@@ -159,11 +186,27 @@ plan (Creation *self, SnapSetFlags flags, GError **error)
   return TRUE;
 }
 
+/* What a manifest or journal entry tells of the guest. */
+static void
+describe_guest (const Creation *self, SnapManifestGuest *guest)
+{
+  if (self->guest == NULL)
+    return;
+  guest->monitor = g_strdup (snap_guest_monitor (self->guest));
+  guest->agent = g_strdup (snap_guest_agent (self->guest));
+  guest->quiesce = self->set->has_guest ? self->set->quiesce
+                                        : snap_guest_quiesce (self->guest);
+  guest->stopped_us = self->set->stopped_us;
+  guest->frozen_us = self->set->frozen_us;
+}
+
 static gboolean
 begin_journal (Creation *self, GError **error)
 {
-  g_autofree char *text = snap_manifest_format (self->entry);
+  g_autofree char *text = NULL;
 
+  describe_guest (self, &self->entry->guest);
+  text = snap_manifest_format (self->entry);
   self->journal =
       snap_journal_begin (self->state, self->set->set_id, text, error);
   return self->journal != NULL;
@@ -179,6 +222,7 @@ format_manifest (const Creation *self)
 
   manifest->atomic = self->set->consistency == SNAP_SET_ATOMIC;
   manifest->window_us = self->set->window_us;
+  describe_guest (self, &manifest->guest);
   for (gsize i = 0; i < self->n_volumes; i++)
     snap_set_record_add (manifest, self->volumes[i]);
   return snap_manifest_format (manifest);
@@ -214,14 +258,46 @@ list_locks (const Creation *self)
   return locks;
 }
 
+/* Some guests thaw by themselves before the end. */
+static SnapQuiesce
+quiesce_reached (const SnapGuest *guest, const SnapGuardTimes *times)
+{
+  SnapQuiesce wanted = snap_guest_quiesce (guest);
+
+  return wanted == SNAP_QUIESCE_AGENT && !times->frozen ? SNAP_QUIESCE_PAUSE
+                                                        : wanted;
+}
+
+static gboolean
+cut (Creation *self, GError **error)
+{
+  SnapGuardTimes times = { 0 };
+
+  if (!snap_cuts_cut (self->cuts, self->cancellable, &times, error))
+    return FALSE;
+  self->set->window_us = times.window_us;
+  self->set->stopped_us = times.stopped_us;
+  self->set->frozen_us = times.frozen_us;
+  self->set->has_guest = self->guest != NULL;
+  if (self->guest != NULL)
+    self->set->quiesce = quiesce_reached (self->guest, &times);
+  return TRUE;
+}
+
 static gboolean
 make (Creation *self, GError **error)
 {
   g_autoptr (GArray) locks = list_locks (self);
+  snap_autofd int notes_fd = -1;
 
-  return snap_cuts_prepare (self->cuts, locks, self->cancellable, error)
-         && snap_cuts_cut (self->cuts, self->cancellable, &self->set->window_us,
-                           error)
+  if (self->guest != NULL) {
+    notes_fd = snap_journal_open_notes (self->journal, error);
+    if (notes_fd < 0)
+      return FALSE;
+  }
+  return snap_cuts_prepare (self->cuts, locks, notes_fd, self->cancellable,
+                            error)
+         && cut (self, error)
          && snap_cuts_check_cancelled (self->cancellable, error)
          && save_manifest (self, error);
 }
@@ -281,19 +357,21 @@ complete (Creation *self, GError **error)
 
 SnapSet *
 snap_set_create (SnapState *state, SnapVolume **volumes, gsize n_volumes,
-                 const char *name, SnapSetFlags flags,
+                 const char *name, SnapSetFlags flags, SnapGuest *guest,
                  GCancellable *cancellable, GError **error)
 {
   g_auto (Creation) self = { .state = state,
                              .volumes = volumes,
                              .n_volumes = n_volumes,
+                             .guest = guest,
                              .cancellable = cancellable };
   GError *reason = NULL;
 
   creation_init (&self, name);
   if (!snap_name_check (name, error) || !check_volumes (&self, error)
-      || !hold_volumes (&self, error) || !check_state_directory (&self, error)
-      || !check_names (&self, error) || !plan (&self, flags, error)
+      || !find_guest (&self, error) || !hold_volumes (&self, error)
+      || !check_state_directory (&self, error) || !check_names (&self, error)
+      || !plan (&self, flags, error)
       || !snap_cuts_check_cancelled (cancellable, error)
       || !begin_journal (&self, error))
     return NULL;

@@ -7,6 +7,7 @@
 
 #include "snapshot-core/service/set.h"
 
+#include "snapshot-core/os/fd.h"
 #include "snapshot-core/service/hold.h"
 #include "snapshot-core/service/set-record.h"
 #include "snapshot-core/service/volume.h"
@@ -138,21 +139,55 @@ recover_deletion (SnapState *state, SnapRegistry *registry,
   return FALSE;
 }
 
+/* ---- guests ---- */
+
+/* Before all else: a guest that stands still keeps its users waiting. */
+static gboolean
+release_guest (SnapJournal *journal, const SnapManifest *entry, GError **error)
+{
+  g_autoptr (GError) reason = NULL;
+  snap_autofd int notes_fd = -1;
+  SnapGuestTrouble what = SNAP_GUEST_STOPPED | SNAP_GUEST_FROZEN;
+
+  if (entry->guest.monitor == NULL)
+    return TRUE;
+  notes_fd = snap_journal_read_notes (journal, &reason);
+  if (notes_fd < 0 && reason == NULL)
+    return TRUE;
+  if (notes_fd >= 0)
+    what = snap_guard_read_notes (notes_fd);
+  return snap_guest_release (entry->guest.monitor, entry->guest.agent, what,
+                             error);
+}
+
 /* ---- the journal ---- */
 
-static gboolean
-recover_text (SnapState *state, SnapRegistry *registry, SnapJournal *journal,
-              const char *text, GError **error)
+/* The text of an entry, checked to be the one of its name; NULL on error. */
+static SnapManifest *
+parse_entry (SnapState *state, SnapJournal *journal, const char *text,
+             GError **error)
 {
   const char *id = snap_journal_set_id (journal);
   g_autofree char *path = snap_journal_path (state, id);
   g_autoptr (SnapManifest) entry = snap_manifest_parse (text, path, error);
 
   if (entry == NULL)
+    return NULL;
+  if (g_str_equal (entry->id, id) && entry->kind != SNAP_MANIFEST_SET)
+    return g_steal_pointer (&entry);
+  snap_error_set (error, SNAP_ERROR_CORRUPT,
+                  "%s: is not the journal entry of its name", path);
+  return NULL;
+}
+
+static gboolean
+recover_text (SnapState *state, SnapRegistry *registry, SnapJournal *journal,
+              const char *text, GError **error)
+{
+  g_autoptr (SnapManifest) entry = parse_entry (state, journal, text, error);
+
+  if (entry == NULL || !release_guest (journal, entry, error))
     return FALSE;
-  if (!g_str_equal (entry->id, id) || entry->kind == SNAP_MANIFEST_SET)
-    return snap_error_set (error, SNAP_ERROR_CORRUPT,
-                           "%s: is not the journal entry of its name", path);
   return entry->kind == SNAP_MANIFEST_CREATE
              ? recover_creation (state, registry, entry, error)
              : recover_deletion (state, registry, entry, error);
@@ -231,6 +266,60 @@ snap_set_recover (SnapState *state, SnapRegistry *registry, guint *n_finished,
     return TRUE;
   snap_set_record_make_partial (first);
   g_propagate_error (error, g_steal_pointer (&first));
+  return FALSE;
+}
+
+/* Let the guest of one entry go; takes over @journal.  What is wrong with the
+   entry itself is for recovery to say. */
+static gboolean
+thaw_entry (SnapState *state, SnapJournal *journal, const char *text,
+            guint *n_released, GError **error)
+{
+  g_autoptr (SnapManifest) entry = parse_entry (state, journal, text, NULL);
+  gboolean released = entry == NULL || release_guest (journal, entry, error);
+
+  if (released && entry != NULL && entry->guest.monitor != NULL)
+    *n_released += 1;
+  snap_journal_abandon (journal);
+  return released;
+}
+
+/* As recover_next(). */
+static gboolean
+thaw_next (SnapState *state, GHashTable *seen, gboolean *more,
+           guint *n_released, GError **error)
+{
+  SnapJournal *journal = NULL;
+  g_autofree char *text = NULL;
+  guint n_seen = g_hash_table_size (seen);
+
+  if (!snap_journal_next_orphan (state, seen, &journal, &text, error)) {
+    *more = g_hash_table_size (seen) > n_seen;
+    return FALSE;
+  }
+  *more = journal != NULL;
+  return !*more || thaw_entry (state, journal, text, n_released, error);
+}
+
+gboolean
+snap_set_thaw (SnapState *state, guint *n_released, GError **error)
+{
+  g_autoptr (GHashTable) seen =
+      g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  GError *first = NULL;
+  GError *reason = NULL;
+  gboolean more = TRUE;
+
+  *n_released = 0;
+  while (more)
+    if (!thaw_next (state, seen, &more, n_released, &reason)) {
+      if (first == NULL)
+        first = g_steal_pointer (&reason);
+      g_clear_error (&reason);
+    }
+  if (first == NULL)
+    return TRUE;
+  g_propagate_error (error, first);
   return FALSE;
 }
 

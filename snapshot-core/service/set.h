@@ -12,6 +12,7 @@
 
 #include <gio/gio.h>
 
+#include "snapshot-core/service/guest.h"
 #include "snapshot-core/service/registry.h"
 #include "snapshot-core/service/state.h"
 
@@ -25,7 +26,10 @@ typedef struct {
   char *name;
   SnapSetConsistency consistency;
   guint64 window_us; /* from the first cut's start to the last one's end */
-  GPtrArray *points; /* SnapPoint, in the order of the volumes */
+  gboolean has_guest;
+  SnapQuiesce quiesce;           /* how the guest was kept quiet */
+  guint64 stopped_us, frozen_us; /* for how long */
+  GPtrArray *points;             /* SnapPoint, in the order of the volumes */
 } SnapSet;
 
 void snap_set_free (SnapSet *self);
@@ -40,16 +44,22 @@ typedef enum {
  * Cut a snapshot called @name on every volume (opened with
  * SNAP_OPEN_MANAGE), or on none.
  *
+ * @guest is kept quiet meanwhile, as it was opened for; NULL: none, unless
+ * volumes are a guest's disks by their driver's word: then it is found, and
+ * not disturbed.
+ *
  * On error nothing is left behind, unless the code is PARTIAL: then the
  * journal holds what recovery will undo, or complete if the manifest was
  * written.  Cancelling works up to the manifest and undoes what was done.
  *
  * Errors: USAGE (the name, or a volume twice), FAILED (weaker than the flags
- * ask), EXISTS, BUSY, NO_SPACE, UNSUPPORTED, CANCELLED, PARTIAL, IO, …
+ * ask), EXISTS, BUSY, NO_SPACE, UNSUPPORTED (disks of two guests, say),
+ * CANCELLED, PARTIAL, FROZEN, IO, …
  */
 SnapSet *snap_set_create (SnapState *state, SnapVolume **volumes,
                           gsize n_volumes, const char *name, SnapSetFlags flags,
-                          GCancellable *cancellable, GError **error);
+                          SnapGuest *guest, GCancellable *cancellable,
+                          GError **error);
 
 /* One snapshot to delete; both borrowed. */
 typedef struct {
@@ -81,6 +91,15 @@ gboolean snap_set_check_delete (SnapState *state, const SnapSetMember *members,
  */
 gboolean snap_set_recover (SnapState *state, SnapRegistry *registry,
                            guint *n_finished, GError **error);
+
+/*
+ * The first step of recovery alone, for all entries whose makers are gone: see
+ * to it that no guest stands still.  *n_released counts the entries that named
+ * one.
+ *
+ * Errors: FROZEN for the first that may still stand still; the others run.
+ */
+gboolean snap_set_thaw (SnapState *state, guint *n_released, GError **error);
 
 /*
  * Drop what the journal says of an unfinished set or deletion, because its

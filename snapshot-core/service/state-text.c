@@ -52,8 +52,8 @@ snap_state_open_part (SnapState *state, const char *part, GDir **dir,
 
 /* ---- what the dead leave beside documents ---- */
 
-/* The document that a lock file, or a temporary file, belongs to; NULL for a
-   document itself and for files that are not ours. */
+/* The document that a lock file, a temporary file or notes belong to; NULL for
+   a document itself and for files that are not ours. */
 static char *
 id_of_leftover (const char *name)
 {
@@ -62,12 +62,24 @@ id_of_leftover (const char *name)
 
   if (!snap_set_id_is_valid (id)
       || (!g_str_equal (rest, SNAP_STATE_LOCK_SUFFIX)
+          && !g_str_equal (rest, SNAP_STATE_NOTES_SUFFIX)
           && !g_str_has_prefix (rest, SNAP_STATE_TEXT_SUFFIX ".")))
     return NULL;
   return g_steal_pointer (&id);
 }
 
-/* Both are made by who has the lock: who gets it knows that they are dead. */
+/* Notes are part of their document as long as that is there. */
+static gboolean
+is_needed (SnapState *state, const char *part, const char *id, const char *name)
+{
+  g_autofree char *document =
+      snap_state_build_path (state, part, id, SNAP_STATE_TEXT_SUFFIX);
+
+  return g_str_has_suffix (name, SNAP_STATE_NOTES_SUFFIX)
+         && access (document, F_OK) == 0;
+}
+
+/* All are made by who has the lock: who gets it knows that they are dead. */
 static void
 remove_leftover (SnapState *state, const char *part, const char *id,
                  const char *name)
@@ -78,7 +90,7 @@ remove_leftover (SnapState *state, const char *part, const char *id,
   snap_autofd int fd =
       snap_lock_file_take (lock_path, SNAP_LOCK_EXCLUSIVE, NULL);
 
-  if (fd < 0)
+  if (fd < 0 || is_needed (state, part, id, name))
     return;
   unlink (path);
   unlink (lock_path);

@@ -6,6 +6,7 @@
  *   ID.json          a document
  *   ID.json.XXXXXX   what was to become one
  *   ID.lock          locked by who writes it
+ *   ID.notes         what goes with a document of the journal
  */
 #ifndef SNAP_SERVICE_STATE_TEXT_H
 #define SNAP_SERVICE_STATE_TEXT_H
@@ -14,6 +15,7 @@
 
 #define SNAP_STATE_TEXT_SUFFIX ".json"
 #define SNAP_STATE_LOCK_SUFFIX ".lock"
+#define SNAP_STATE_NOTES_SUFFIX ".notes"
 
 /* The text of a file, which the caller frees; NULL without an error when
    there is no such file or directory. */

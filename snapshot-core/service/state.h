@@ -7,6 +7,7 @@
  *   sets/SET_ID.lock      locked while somebody writes it
  *   journal/SET_ID.json   work in progress
  *   journal/SET_ID.lock   locked while its maker lives
+ *   journal/SET_ID.notes  what is being done to its guest, right now
  *   holds/DIGEST          locked while somebody uses a point
  *
  * The storage is the truth about snapshots; this directory only says which
@@ -81,6 +82,15 @@ const char *snap_journal_set_id (SnapJournal *self);
 
 /* The descriptor whose lock makes the entry ours. */
 int snap_journal_lock_fd (SnapJournal *self);
+
+/*
+ * The entry's notes: a small file that is written without waiting, for what
+ * must be known when everybody was killed.  Open makes it new, as long as a
+ * page and all zeroes; read gives the descriptor of one that a dead maker
+ * left, or -1 without an error where there is none.  It goes with the entry.
+ */
+int snap_journal_open_notes (SnapJournal *self, GError **error);
+int snap_journal_read_notes (SnapJournal *self, GError **error);
 
 /* The ids of all entries, whether their makers live or not: their points are
    not to be listed.  An element is freed by the table. */

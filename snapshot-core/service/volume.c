@@ -30,6 +30,9 @@ options_dup (const SnapOpenOptions *options)
   copy->secret_file = g_strdup (options->secret_file);
   copy->snapshot_dir = g_strdup (options->snapshot_dir);
   copy->volume_id = g_strdup (options->volume_id);
+  copy->mechanism = g_strdup (options->mechanism);
+  copy->scratch_dir = g_strdup (options->scratch_dir);
+  copy->consumer = g_strdup (options->consumer);
   return copy;
 }
 
@@ -39,6 +42,9 @@ options_free (SnapOpenOptions *options)
   g_free ((char *) options->secret_file);
   g_free ((char *) options->snapshot_dir);
   g_free ((char *) options->volume_id);
+  g_free ((char *) options->mechanism);
+  g_free ((char *) options->scratch_dir);
+  g_free ((char *) options->consumer);
   g_free (options);
 }
 

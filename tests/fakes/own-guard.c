@@ -83,7 +83,7 @@ obey (SnapGuard *guard, const char *word)
 int
 main (int argc, char **argv)
 {
-  const SnapGuardGuest guest = { atoi (argv[1]), atoi (argv[2]) };
+  const SnapGuardGuest guest = { atoi (argv[1]), atoi (argv[2]), -1 };
   g_autoptr (SnapWindow) window = read_window ();
   g_autoptr (GArray) locks = g_array_new (FALSE, FALSE, sizeof (int));
   g_autoptr (GError) error = NULL;

@@ -47,6 +47,7 @@ SNAP_PY_FULL = \
 	%D%/test_files_recovery.py \
 	%D%/test_files_unprivileged.py \
 	%D%/test_files_writers.py \
+	%D%/test_guest_sets.py \
 	%D%/test_guest_bed.py \
 	%D%/test_kill.py \
 	%D%/test_lvm_bed.py \
@@ -78,6 +79,7 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/guest.py \
 	%D%/snaplib/guest_check.py \
 	%D%/snaplib/guest_disks.py \
+	%D%/snaplib/guest_sets.py \
 	%D%/snaplib/lvm.py \
 	%D%/snaplib/lvm_history.py \
 	%D%/snaplib/lvm_judge.py \

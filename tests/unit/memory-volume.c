@@ -52,7 +52,7 @@ memory_test_create (MemoryTest *self, const char *name, const char *a,
   SnapVolume *volumes[] = { one, two };
   GError *error = NULL;
   SnapSet *set = snap_set_create (self->state, volumes, b != NULL ? 2 : 1, name,
-                                  SNAP_SET_DEFAULT, NULL, &error);
+                                  SNAP_SET_DEFAULT, NULL, NULL, &error);
 
   g_assert_no_error (error);
   return set;

@@ -141,7 +141,7 @@ create_wide_set (Fixture *f, SnapVolume **volumes)
     volumes[i] = memory_test_open (&f->test, reference);
   }
   set = snap_set_create (f->test.state, volumes, N_VOLUMES, "wide",
-                         SNAP_SET_DEFAULT, NULL, &error);
+                         SNAP_SET_DEFAULT, NULL, NULL, &error);
   g_assert_no_error (error);
   return set;
 }

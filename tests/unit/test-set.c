@@ -30,7 +30,7 @@ try_create (MemoryTest *f, const char *a, const char *b, SnapSetFlags flags,
   g_autoptr (SnapVolume) two = memory_test_open (f, b);
   SnapVolume *volumes[] = { one, two };
 
-  return snap_set_create (f->state, volumes, 2, "mon", flags, cancellable,
+  return snap_set_create (f->state, volumes, 2, "mon", flags, NULL, cancellable,
                           error);
 }
 
@@ -181,10 +181,10 @@ test_refuses_bad_requests (MemoryTest *f, gconstpointer data)
 
   assert_refused (f, "memory:a", "memory:a", SNAP_ERROR_USAGE);
   g_assert_null (snap_set_create (f->state, NULL, 0, "mon", SNAP_SET_DEFAULT,
-                                  NULL, &no_volume));
+                                  NULL, NULL, &no_volume));
   g_assert_error (no_volume, SNAP_ERROR, SNAP_ERROR_USAGE);
   g_assert_null (snap_set_create (f->state, &volume, 1, "live",
-                                  SNAP_SET_DEFAULT, NULL, &bad_name));
+                                  SNAP_SET_DEFAULT, NULL, NULL, &bad_name));
   g_assert_error (bad_name, SNAP_ERROR, SNAP_ERROR_USAGE);
   assert_nothing_left (f);
 }

@@ -264,6 +264,40 @@ test_sweeps_up_after_the_dead_alone (Fixture *f, gconstpointer data)
   g_assert_true (has_file (f, "journal", ID ".json"));
 }
 
+static void
+test_notes_go_with_their_entry (Fixture *f, gconstpointer data)
+{
+  SnapJournal *journal = snap_journal_begin (f->state, ID, "text", NULL);
+  g_autoptr (GHashTable) skip = new_set ();
+  g_autofree char *text = NULL;
+  GError *error = NULL;
+  int fd;
+
+  g_assert_cmpint (snap_journal_read_notes (journal, &error), ==, -1);
+  g_assert_no_error (error);
+  fd = snap_journal_open_notes (journal, &error);
+  g_assert_no_error (error);
+  g_assert_cmpint (write (fd, "x", 1), ==, 1);
+  close (fd);
+
+  /* Its maker dies; the notes stay as long as the entry. */
+  snap_journal_abandon (journal);
+  snap_state_sweep (f->state);
+  g_assert_true (has_file (f, "journal", ID ".notes"));
+  g_assert_true (
+      snap_journal_next_orphan (f->state, skip, &journal, &text, NULL));
+  fd = snap_journal_read_notes (journal, &error);
+  g_assert_no_error (error);
+  g_assert_cmpint (lseek (fd, 0, SEEK_END), >, 1);
+  close (fd);
+  g_assert_true (snap_journal_finish (journal, NULL));
+  g_assert_false (has_file (f, "journal", ID ".notes"));
+
+  put_file (f, "journal", OTHER ".notes");
+  snap_state_sweep (f->state);
+  g_assert_false (has_file (f, "journal", OTHER ".notes"));
+}
+
 /* ---- manifests ---- */
 
 static void
@@ -374,6 +408,7 @@ main (int argc, char **argv)
   ADD ("orphans-come-once-each", test_orphans_come_once_each);
   ADD ("other-files-are-no-entries", test_other_files_are_no_entries);
   ADD ("sweeps-up-after-the-dead-alone", test_sweeps_up_after_the_dead_alone);
+  ADD ("notes-go-with-their-entry", test_notes_go_with_their_entry);
   ADD ("a-manifest-is-saved-and-removed", test_a_manifest_is_saved_and_removed);
   ADD ("a-manifest-is-kept-replaced-or-removed",
        test_a_manifest_is_kept_replaced_or_removed);
