@@ -226,6 +226,15 @@ def test_a_release_holds_every_file_of_the_project_and_no_other(tmp_path):
         assert os.access(release / script, os.X_OK), script
 
 
+def test_every_file_names_its_licence():
+    """But for prose, and seeds, which are bytes."""
+    tag = b"SPDX-License-" + b"Identifier: LGPL-2.1-or-later"
+    files = {path for path in project_files() if path != "COPYING"
+             and not path.endswith((".md", ".pod")) and "/seeds/" not in path}
+    assert len(files) > 300
+    assert {path for path in files if tag not in (tools.TOP / path).read_bytes()[:200]} == set()
+
+
 def test_every_test_is_run_by_check_full():
     run = set(make("--eval=show: ; @echo $(TESTS) $(SNAP_PY_FULL)", "show").split())
     tests = {re.sub(r"\.c$", "", path) for path in project_files() if re.fullmatch(
