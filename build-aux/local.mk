@@ -22,8 +22,14 @@ check-valgrind:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(SNAP_UNIT_TESTS)' \
 		LOG_COMPILER='$(LIBTOOL) --mode=execute valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=99 --child-silent-after-fork=yes --suppressions=$(abs_top_srcdir)/tests/valgrind.supp'
 
+# The longest first, so that the processors are busy until the end.
 check-full:
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(TESTS) $(SNAP_PY_FULL)'
+	@tests='$(SNAP_LONGEST)'; \
+	for test in $(SNAP_PY_FULL) $(TESTS); do \
+		case " $$tests " in *" $$test "*) continue ;; esac; \
+		tests="$$tests $$test"; \
+	done; \
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS="$$tests"
 
 analyze:
 	$(srcdir)/%D%/analyze $(srcdir) $(abs_top_builddir)
