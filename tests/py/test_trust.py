@@ -205,6 +205,42 @@ def test_a_clock_that_was_set_back_does_not_make_the_older_one_the_newest():
     assert "newer" in json.dumps(shown)
 
 
+def save_with_memory(name):
+    """A snapshot as QEMU makes it of a guest with its memory; of the smallest
+    machine there is."""
+    tools.require("qemu-system-x86_64")
+    subprocess.run(
+        ["qemu-system-x86_64", "-machine", "none", "-accel", "tcg", "-nodefaults", "-S",
+         "-display", "none", "-monitor", "stdio", "-drive",
+         "if=none,file=disk.qcow2,format=qcow2"],
+        input=f"savevm {name}\nquit\n", text=True, check=True, timeout=120,
+        stdout=subprocess.DEVNULL)
+
+
+def test_the_memory_of_a_guest_is_no_part_of_its_disk():
+    """The snapshot's table goes on behind the end of the disk, where a disk that
+    grew has data of its own."""
+    tools.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=512",
+               "disk.qcow2", "64k"])
+    write(1, 0, "64k")
+    save_with_memory("one")
+    truth = {"empty": b"", "one": content("one.raw")}
+    write(2, "32k", 512)
+    tools.run(["qemu-img", "resize", "-q", "-f", "qcow2", "disk.qcow2", "160k"])
+    write(3, "150k", 512)
+    save_with_memory("two")
+    truth["two"] = truth["live"] = content("two.raw")
+    listed = tools.run(["qemu-img", "snapshot", "-l", "disk.qcow2"])
+    assert " 0 B" not in listed, "without memory"
+    expected = {("empty", "one"): 65536, ("empty", "two"): 160 * 1024, ("one", "two"): 96.5 * 1024,
+                ("two", "one"): 512, ("one", "live"): 96.5 * 1024, ("two", "live"): 0}
+    for (a, b), dirty in expected.items():
+        result = nbdsnap("diff", "--json", f"disk.qcow2@{a}..{b}")
+        assert missed(truth[a].ljust(len(truth[b]), b"\xff"), truth[b], result) == 0
+        assert json.loads(result.stdout)["dirty_bytes"] == dirty, (a, b)
+        assert json.loads(result.stdout)["size"] == len(truth[b])
+
+
 def test_an_unchanged_backing_file_stays_comparable(overlay):
     snapshot("one")
     write(3, "512k", "64k")
