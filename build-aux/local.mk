@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Checks of the sources themselves.
-EXTRA_DIST += %D%/layers %D%/check-layers %D%/check-headers %D%/build \
+EXTRA_DIST += %D%/layers %D%/check-layers %D%/check-headers %D%/build %D%/link \
 	%D%/debian-packages %D%/install-packages %D%/analyze \
 	%D%/m4/snap-try-flags.m4
 
