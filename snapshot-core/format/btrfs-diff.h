@@ -33,7 +33,10 @@ typedef struct {
   SnapBtrfsMap *map;
   guint64 size;      /* bytes */
   guint64 allocated; /* as its inode says, bytes */
-  gboolean is_full;  /* data from its start to its end, and nothing behind */
+
+  /* Nothing was ever preallocated, and its bytes are as many as it is long: if
+     it has none behind its end, it is data from the start to the end. */
+  gboolean looks_full;
 } SnapBtrfsSide;
 
 typedef struct {

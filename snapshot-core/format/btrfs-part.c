@@ -95,13 +95,19 @@ newer_map (const SnapBtrfsPart *self)
   return self->diff->from_is_newer ? self->from : self->to;
 }
 
+static SnapBtrfsMap *
+older_map (const SnapBtrfsPart *self)
+{
+  return self->diff->from_is_newer ? self->to : self->from;
+}
+
 /* What the newer side has there is in @newer: about @n_likely extents, or 0. */
 static gboolean
 compare_with_older (SnapBtrfsPart *self, SnapBtrfsCursor *newer, guint64 offset,
                     guint64 end, guint n_likely, GError **error)
 {
   gboolean from_is_newer = self->diff->from_is_newer;
-  SnapBtrfsMap *map = from_is_newer ? self->to : self->from;
+  SnapBtrfsMap *map = older_map (self);
   g_auto (SnapBtrfsCursor) older = { 0 };
 
   return snap_btrfs_cursor_init (&older, map, offset, end, n_likely, error)
@@ -185,6 +191,22 @@ compare_with_full (SnapBtrfsPart *self, const SnapBtrfsSide *older,
     compare_step (self, &data, NULL, offset, end - offset);
 }
 
+/* Bytes that were written behind the end, before the size was, may be as many
+   as a hole before the end lacks. */
+static gboolean
+check_is_full (const SnapBtrfsSide *side, SnapBtrfsMap *map, gboolean *is_full,
+               GError **error)
+{
+  guint64 behind = G_MAXUINT64;
+
+  if (side->looks_full
+      && !snap_btrfs_map_find_after (map, side->size, G_MAXUINT64, &behind,
+                                     error))
+    return FALSE;
+  *is_full = side->looks_full && behind == G_MAXUINT64;
+  return TRUE;
+}
+
 /* The newer side has nothing there. */
 static gboolean
 compare_absent (SnapBtrfsPart *self, guint64 offset, guint64 end,
@@ -193,8 +215,11 @@ compare_absent (SnapBtrfsPart *self, guint64 offset, guint64 end,
   const SnapBtrfsDiff *diff = self->diff;
   const SnapBtrfsSide *older = diff->from_is_newer ? &diff->to : &diff->from;
   SnapBtrfsCursor nothing = { 0 };
+  gboolean is_full;
 
-  if (!older->is_full || offset < diff->granularity)
+  if (!check_is_full (older, older_map (self), &is_full, error))
+    return FALSE;
+  if (!is_full || offset < diff->granularity)
     return compare_with_older (self, &nothing, offset, end, 0, error);
   compare_with_full (self, older, offset, end);
   return TRUE;

@@ -344,19 +344,13 @@ model_allocated (const Model *self)
 }
 
 static gboolean
-is_full (const Model *self)
+looks_full (const Model *self)
 {
-  guint64 end = 0;
-
   for (guint i = 0; i < self->leaves->len; i++)
-    for (guint j = 0; j < leaf_at (self, i)->extents->len; j++) {
-      const SnapBtrfsExtent *extent = nth (leaf_at (self, i), j);
-
-      if (extent->kind != SNAP_BTRFS_DATA || extent->start != end)
+    for (guint j = 0; j < leaf_at (self, i)->extents->len; j++)
+      if (nth (leaf_at (self, i), j)->kind == SNAP_BTRFS_PREALLOC)
         return FALSE;
-      end = extent_end (extent);
-    }
-  return end == self->size;
+  return model_allocated (self) == self->size;
 }
 
 SnapBtrfsSide
@@ -365,7 +359,7 @@ model_side (Model *self)
   return (SnapBtrfsSide){ .map = &self->map,
                           .size = self->size,
                           .allocated = model_allocated (self),
-                          .is_full = is_full (self) };
+                          .looks_full = looks_full (self) };
 }
 
 guint64

@@ -174,6 +174,42 @@ test_a_hole_around_a_hole_is_told_exactly (void)
   g_assert_cmpint (check (older, newer), ==, SNAP_BTRFS_BY_CANDIDATES);
 }
 
+/* As many blocks, in leaves that leave no trace. */
+static guint64
+drop_leaves (Model *self)
+{
+  guint64 before = model_allocated (self);
+
+  for (guint i = 0; i < 20; i++)
+    model_drop_leaf (self, 20);
+  return (before - model_allocated (self)) / MODEL_BLOCK;
+}
+
+/*
+ * A file is written behind its end before its size is, so that a cut may find
+ * as many bytes there as a hole lacks.  They must not explain leaves that are
+ * gone.
+ */
+static void
+test_bytes_behind_the_end_fill_no_hole (void)
+{
+  g_autoptr (Model) older = make_older (500);
+  g_autoptr (Model) newer = model_snapshot (older);
+  guint64 n = drop_leaves (newer);
+
+  older->generation = CUT;
+  model_punch (older, 303, n);
+  model_write (older, 500, n);
+  older->size = 500 * MODEL_BLOCK;
+  older->generation = CUT + 1;
+  g_clear_pointer (&newer, model_free);
+  newer = model_snapshot (older);
+  g_assert_cmpuint (drop_leaves (newer), ==, n);
+  model_punch (newer, 302, 1);
+  model_punch (newer, 303 + n, 1);
+  check (older, newer);
+}
+
 /* Neither the leaves beside it nor anything else. */
 static void
 test_a_write_costs_three_searches (void)
@@ -526,6 +562,8 @@ main (int argc, char **argv)
                    test_a_hole_in_a_full_file_is_told_without_them);
   g_test_add_func ("/btrfs-diff/a-hole-around-a-hole-is-told-exactly",
                    test_a_hole_around_a_hole_is_told_exactly);
+  g_test_add_func ("/btrfs-diff/bytes-behind-the-end-fill-no-hole",
+                   test_bytes_behind_the_end_fill_no_hole);
   g_test_add_func ("/btrfs-diff/a-write-costs-three-searches",
                    test_a_write_costs_three_searches);
   g_test_add_func ("/btrfs-diff/a-hole-at-any-place-of-a-leaf-is-found",

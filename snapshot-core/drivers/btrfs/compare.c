@@ -196,7 +196,8 @@ open_map (int fd, SnapBtrfsSide *side, GError **error)
   side->map = btrfs_tree_map_new (fd, st.st_ino);
   side->size = inode.size;
   side->allocated = inode.allocated;
-  side->is_full = !inode.may_be_preallocated && inode.allocated == inode.size;
+  side->looks_full =
+      !inode.may_be_preallocated && inode.allocated == inode.size;
   return TRUE;
 }
 
