@@ -24,5 +24,6 @@ libsnap_nbd_server_la_SOURCES = \
 	%D%/tls-keys.c %D%/tls-keys.h \
 	%D%/tls.c %D%/tls.h \
 	%D%/workers.c %D%/workers.h
-libsnap_nbd_server_la_CPPFLAGS = $(AM_CPPFLAGS) $(OPENSSL_CFLAGS)
-libsnap_nbd_server_la_LIBADD = $(OPENSSL_LIBS) $(GLIB_LIBS)
+libsnap_nbd_server_la_CPPFLAGS = $(AM_CPPFLAGS) $(OPENSSL_CFLAGS) \
+	-DSNAP_LIBSSL_SONAME='"$(LIBSSL_SONAME)"'
+libsnap_nbd_server_la_LIBADD = $(GLIB_LIBS)

@@ -19,6 +19,7 @@
 
 #include "nbd-server/tls-keys.h"
 #include "snapshot-core/base/error.h"
+#include "snapshot-core/os/library.h"
 
 /* A client that offers a key may offer to look at certificates as well, and yet
    have no authority to judge them by: so keys come first.  In 1.3 they go with
@@ -43,16 +44,74 @@ typedef struct {
   GMutex lock; /* held for each call of OpenSSL */
 } TlsStream;
 
+/* ---- OpenSSL, which takes longer to load than most commands to run ---- */
+
+#define FUNCTIONS(F)                     \
+  F (ERR_clear_error)                    \
+  F (ERR_get_error)                      \
+  F (ERR_reason_error_string)            \
+  F (SSL_CTX_check_private_key)          \
+  F (SSL_CTX_ctrl)                       \
+  F (SSL_CTX_free)                       \
+  F (SSL_CTX_get_cert_store)             \
+  F (SSL_CTX_load_verify_file)           \
+  F (SSL_CTX_new)                        \
+  F (SSL_CTX_set_cipher_list)            \
+  F (SSL_CTX_set_ciphersuites)           \
+  F (SSL_CTX_set_client_CA_list)         \
+  F (SSL_CTX_set_num_tickets)            \
+  F (SSL_CTX_set_options)                \
+  F (SSL_CTX_set_psk_server_callback)    \
+  F (SSL_CTX_set_verify)                 \
+  F (SSL_CTX_use_PrivateKey_file)        \
+  F (SSL_CTX_use_certificate_chain_file) \
+  F (SSL_accept)                         \
+  F (SSL_free)                           \
+  F (SSL_get_error)                      \
+  F (SSL_get_ex_data)                    \
+  F (SSL_load_client_CA_file)            \
+  F (SSL_new)                            \
+  F (SSL_read_ex)                        \
+  F (SSL_set_ex_data)                    \
+  F (SSL_set_fd)                         \
+  F (SSL_shutdown)                       \
+  F (SSL_write_ex)                       \
+  F (TLS_server_method)                  \
+  F (X509_LOOKUP_ctrl)                   \
+  F (X509_LOOKUP_file)                   \
+  F (X509_STORE_add_lookup)              \
+  F (X509_STORE_set_flags)
+
+static struct {
+  FUNCTIONS (SNAP_LIBRARY_POINTER)
+} lib;
+
+static const char *const lib_names[] = { FUNCTIONS (SNAP_LIBRARY_NAME) };
+
+/* What OpenSSL's own macros call. */
+#define SSL_CTX_ctrl lib.SSL_CTX_ctrl
+#define SSL_get_ex_data lib.SSL_get_ex_data
+#define SSL_set_ex_data lib.SSL_set_ex_data
+#define X509_LOOKUP_ctrl lib.X509_LOOKUP_ctrl
+
+static gboolean
+load_openssl (GError **error)
+{
+  return snap_library_load (SNAP_LIBSSL_SONAME, lib_names,
+                            G_N_ELEMENTS (lib_names), &lib, error);
+}
+
 /* ---- errors ---- */
 
 /* OpenSSL keeps a list of them for each thread; the first tells most. */
 static gboolean
 set_error (GError **error, SnapError code, const char *object)
 {
-  unsigned long number = ERR_get_error ();
-  const char *reason = number != 0 ? ERR_reason_error_string (number) : NULL;
+  unsigned long number = lib.ERR_get_error ();
+  const char *reason =
+      number != 0 ? lib.ERR_reason_error_string (number) : NULL;
 
-  ERR_clear_error ();
+  lib.ERR_clear_error ();
   return snap_error_set (error, code, "%s: %s", object,
                          reason != NULL ? reason : "TLS failed");
 }
@@ -85,10 +144,10 @@ load_certificates (SnapNbdTlsContext *self, const char *directory,
       g_build_filename (directory, "server-cert.pem", NULL);
   g_autofree char *key = g_build_filename (directory, "server-key.pem", NULL);
 
-  if (SSL_CTX_use_certificate_chain_file (self->ssl, certificate) != 1)
+  if (lib.SSL_CTX_use_certificate_chain_file (self->ssl, certificate) != 1)
     return set_error (error, SNAP_ERROR_CORRUPT, certificate);
-  if (SSL_CTX_use_PrivateKey_file (self->ssl, key, SSL_FILETYPE_PEM) != 1
-      || SSL_CTX_check_private_key (self->ssl) != 1)
+  if (lib.SSL_CTX_use_PrivateKey_file (self->ssl, key, SSL_FILETYPE_PEM) != 1
+      || lib.SSL_CTX_check_private_key (self->ssl) != 1)
     return set_error (error, SNAP_ERROR_CORRUPT, key);
   return TRUE;
 }
@@ -100,20 +159,21 @@ load_authority (SnapNbdTlsContext *self, const char *directory, GError **error)
 {
   g_autofree char *ca = g_build_filename (directory, "ca-cert.pem", NULL);
   g_autofree char *crl = g_build_filename (directory, "ca-crl.pem", NULL);
-  X509_STORE *store = SSL_CTX_get_cert_store (self->ssl);
+  X509_STORE *store = lib.SSL_CTX_get_cert_store (self->ssl);
 
-  if (SSL_CTX_load_verify_file (self->ssl, ca) != 1)
+  if (lib.SSL_CTX_load_verify_file (self->ssl, ca) != 1)
     return set_error (error, SNAP_ERROR_CORRUPT, ca);
-  SSL_CTX_set_client_CA_list (self->ssl, SSL_load_client_CA_file (ca));
-  SSL_CTX_set_verify (self->ssl,
-                      SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+  lib.SSL_CTX_set_client_CA_list (self->ssl, lib.SSL_load_client_CA_file (ca));
+  lib.SSL_CTX_set_verify (
+      self->ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
   if (!g_file_test (crl, G_FILE_TEST_EXISTS))
     return TRUE;
-  if (X509_LOOKUP_load_file (X509_STORE_add_lookup (store, X509_LOOKUP_file ()),
-                             crl, X509_FILETYPE_PEM)
+  if (X509_LOOKUP_load_file (
+          lib.X509_STORE_add_lookup (store, lib.X509_LOOKUP_file ()), crl,
+          X509_FILETYPE_PEM)
       <= 0)
     return set_error (error, SNAP_ERROR_CORRUPT, crl);
-  X509_STORE_set_flags (store, X509_V_FLAG_CRL_CHECK);
+  lib.X509_STORE_set_flags (store, X509_V_FLAG_CRL_CHECK);
   return TRUE;
 }
 
@@ -123,10 +183,10 @@ load_keys (SnapNbdTlsContext *self, const char *path, GError **error)
   self->keys = snap_nbd_tls_keys_read (path, error);
   if (self->keys == NULL)
     return FALSE;
-  SSL_CTX_set_psk_server_callback (self->ssl, find_key);
-  SSL_CTX_set_options (self->ssl, SSL_OP_CIPHER_SERVER_PREFERENCE);
-  if (SSL_CTX_set_ciphersuites (self->ssl, SUITES_FOR_KEYS) == 1
-      && SSL_CTX_set_cipher_list (self->ssl, CIPHERS_FOR_KEYS) == 1)
+  lib.SSL_CTX_set_psk_server_callback (self->ssl, find_key);
+  lib.SSL_CTX_set_options (self->ssl, SSL_OP_CIPHER_SERVER_PREFERENCE);
+  if (lib.SSL_CTX_set_ciphersuites (self->ssl, SUITES_FOR_KEYS) == 1
+      && lib.SSL_CTX_set_cipher_list (self->ssl, CIPHERS_FOR_KEYS) == 1)
     return TRUE;
   return set_error (error, SNAP_ERROR_FAILED, "TLS");
 }
@@ -137,11 +197,11 @@ static void
 configure (SSL_CTX *ssl)
 {
   SSL_CTX_set_min_proto_version (ssl, TLS1_2_VERSION);
-  SSL_CTX_set_options (ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET
-                                | SSL_OP_IGNORE_UNEXPECTED_EOF
-                                | SSL_OP_NO_COMPRESSION);
+  lib.SSL_CTX_set_options (ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET
+                                    | SSL_OP_IGNORE_UNEXPECTED_EOF
+                                    | SSL_OP_NO_COMPRESSION);
   SSL_CTX_set_session_cache_mode (ssl, SSL_SESS_CACHE_OFF);
-  SSL_CTX_set_num_tickets (ssl, 0);
+  lib.SSL_CTX_set_num_tickets (ssl, 0);
   SSL_CTX_set_dh_auto (ssl, 1);
   SSL_CTX_set_mode (ssl, SSL_MODE_ENABLE_PARTIAL_WRITE
                              | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
@@ -166,10 +226,10 @@ snap_nbd_tls_context_new (const SnapNbdTlsKeys *keys, GError **error)
 {
   g_autoptr (SnapNbdTlsContext) self = NULL;
 
-  if (!check_keys (keys, error))
+  if (!check_keys (keys, error) || !load_openssl (error))
     return NULL;
   self = g_new0 (SnapNbdTlsContext, 1);
-  self->ssl = SSL_CTX_new (TLS_server_method ());
+  self->ssl = lib.SSL_CTX_new (lib.TLS_server_method ());
   if (self->ssl == NULL) {
     set_error (error, SNAP_ERROR_FAILED, "TLS");
     return NULL;
@@ -189,7 +249,7 @@ snap_nbd_tls_context_free (SnapNbdTlsContext *self)
 {
   if (self == NULL)
     return;
-  SSL_CTX_free (self->ssl);
+  lib.SSL_CTX_free (self->ssl);
   g_clear_pointer (&self->keys, g_hash_table_unref);
   g_free (self);
 }
@@ -251,19 +311,19 @@ typedef int (*SslCall) (SSL *ssl, void *buffer, gsize length, gsize *n);
 static int
 call_accept (SSL *ssl, void *buffer, gsize length, gsize *n)
 {
-  return SSL_accept (ssl);
+  return lib.SSL_accept (ssl);
 }
 
 static int
 call_read (SSL *ssl, void *buffer, gsize length, gsize *n)
 {
-  return SSL_read_ex (ssl, buffer, length, n);
+  return lib.SSL_read_ex (ssl, buffer, length, n);
 }
 
 static int
 call_write (SSL *ssl, void *buffer, gsize length, gsize *n)
 {
-  return SSL_write_ex (ssl, buffer, length, n);
+  return lib.SSL_write_ex (ssl, buffer, length, n);
 }
 
 /* Make the call once; what it wants otherwise is in *wants, SSL_ERROR_…. */
@@ -274,10 +334,10 @@ try_call (TlsStream *self, SslCall call, void *buffer, gsize length, gsize *n,
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
   int result;
 
-  ERR_clear_error ();
+  lib.ERR_clear_error ();
   errno = 0;
   result = call (self->ssl, buffer, length, n);
-  *wants = result > 0 ? SSL_ERROR_NONE : SSL_get_error (self->ssl, result);
+  *wants = result > 0 ? SSL_ERROR_NONE : lib.SSL_get_error (self->ssl, result);
   if (*wants == SSL_ERROR_SYSCALL && errno != 0)
     snap_error_set_errno (error, errno, "client: TLS");
   else if (*wants == SSL_ERROR_SYSCALL || *wants == SSL_ERROR_SSL)
@@ -379,10 +439,10 @@ tls_close (SnapNbdStream *stream)
 {
   TlsStream *self = (TlsStream *) stream;
 
-  ERR_clear_error ();
-  (void) SSL_shutdown (self->ssl);
-  ERR_clear_error ();
-  SSL_free (self->ssl);
+  lib.ERR_clear_error ();
+  (void) lib.SSL_shutdown (self->ssl);
+  lib.ERR_clear_error ();
+  lib.SSL_free (self->ssl);
   g_mutex_clear (&self->lock);
   close (stream->fd);
   g_free (self);
@@ -414,7 +474,7 @@ stream_new (const SnapNbdTlsContext *context, int fd)
 
   self->parent.ops = &tls_ops;
   self->parent.fd = fd;
-  self->ssl = SSL_new (context->ssl);
+  self->ssl = lib.SSL_new (context->ssl);
   g_mutex_init (&self->lock);
   return self;
 }
@@ -423,7 +483,7 @@ stream_new (const SnapNbdTlsContext *context, int fd)
 static void
 abandon (TlsStream *self)
 {
-  SSL_free (self->ssl);
+  lib.SSL_free (self->ssl);
   g_mutex_clear (&self->lock);
   g_free (self);
 }
@@ -436,7 +496,7 @@ snap_nbd_tls_secure (SnapNbdStream *plain, gpointer context, GError **error)
 
   if (self->ssl == NULL || !set_blocking (plain->fd, FALSE)
       || SSL_set_app_data (self->ssl, context) != 1
-      || SSL_set_fd (self->ssl, plain->fd) != 1) {
+      || lib.SSL_set_fd (self->ssl, plain->fd) != 1) {
     set_error (error, SNAP_ERROR_FAILED, "TLS");
     abandon (self);
     return NULL;

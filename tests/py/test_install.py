@@ -94,6 +94,15 @@ def test_the_plugin_shows_one_symbol(installed):
     assert {s for s in ours if not s.startswith("__")} == {"plugin_init"}
 
 
+@pytest.mark.parametrize("name", ["bin/nbdsnap", "nbdkit-snapshot-plugin.so"])
+def test_what_most_commands_never_call_is_not_loaded_at_their_start(installed, name):
+    """Each of these takes a good part of the time that a short command takes."""
+    program = next(installed / path for path in files_below(installed) if path.endswith(name))
+    needed = re.findall(r"\(NEEDED\).*\[(\w+)", tools.run(["readelf", "-d", program]))
+    assert "libglib" in needed
+    assert not {"libnbd", "libdevmapper", "libssl", "libcrypto"} & set(needed)
+
+
 def test_uninstalling_leaves_nothing(tmp_path):
     make("install", f"DESTDIR={tmp_path}")
     assert files_below(tmp_path)
