@@ -43,11 +43,10 @@ step (guint32 crc, const guint8 *at)
   return crc;
 }
 
-guint32
-snap_crc32c (guint32 crc, const void *data, gsize length)
+static guint32
+sum_by_tables (guint32 crc, const guint8 *at, gsize length)
 {
   static gsize once = 0;
-  const guint8 *at = data;
 
   if (g_once_init_enter (&once)) {
     fill_tables ();
@@ -59,3 +58,41 @@ snap_crc32c (guint32 crc, const void *data, gsize length)
     crc = crc >> 8 ^ tables[0][(crc ^ *at) & 0xff];
   return crc;
 }
+
+/* ---- where the processor does it: three to five times as fast ---- */
+
+#ifdef __x86_64__
+
+__attribute__ ((target ("sse4.2"))) static guint32
+sum_by_processor (guint32 crc, const guint8 *at, gsize length)
+{
+  guint64 sum = crc;
+
+  for (; length >= STRIDE; length -= STRIDE, at += STRIDE) {
+    guint64 word;
+
+    memcpy (&word, at, sizeof word);
+    sum = __builtin_ia32_crc32di (sum, word);
+  }
+  for (; length > 0; length--, at++)
+    sum = __builtin_ia32_crc32qi ((guint32) sum, *at);
+  return (guint32) sum;
+}
+
+guint32
+snap_crc32c (guint32 crc, const void *data, gsize length)
+{
+  return __builtin_cpu_supports ("sse4.2")
+             ? sum_by_processor (crc, data, length)
+             : sum_by_tables (crc, data, length);
+}
+
+#else
+
+guint32
+snap_crc32c (guint32 crc, const void *data, gsize length)
+{
+  return sum_by_tables (crc, data, length);
+}
+
+#endif

@@ -207,6 +207,10 @@ SNAP_UNIT_TESTS += %D%/test-cow-store
 %C%_test_cow_store_SOURCES = %D%/test-cow-store.c
 %C%_test_cow_store_LDADD = $(SNAP_UNIT_LIBS)
 
+SNAP_UNIT_TESTS += %D%/test-crc32c
+%C%_test_crc32c_SOURCES = %D%/test-crc32c.c
+%C%_test_crc32c_LDADD = $(GLIB_LIBS)
+
 SNAP_UNIT_TESTS += %D%/test-diff
 %C%_test_diff_SOURCES = %D%/test-diff.c
 %C%_test_diff_LDADD = $(SNAP_MEMORY_LIBS)
