@@ -29,6 +29,23 @@ snap_reader_read (SnapReader *self, guint64 offset, void *buffer, gsize length,
          || self->ops->read_at (self, offset, buffer, length, error);
 }
 
+gboolean
+snap_reader_read_many (SnapReader *self, const SnapReadPart *parts, guint n,
+                       SnapReadFunc done, gpointer user_data, GError **error)
+{
+  for (guint i = 0; i < n; i++)
+    if (!check_range (self, parts[i].offset, parts[i].length, error))
+      return FALSE;
+  if (self->ops->read_many != NULL)
+    return self->ops->read_many (self, parts, n, done, user_data, error);
+  for (guint i = 0; i < n; i++)
+    if (!snap_reader_read (self, parts[i].offset, parts[i].buffer,
+                           parts[i].length, error)
+        || !done (i, user_data, error))
+      return FALSE;
+  return TRUE;
+}
+
 GBytes *
 snap_reader_read_bytes (SnapReader *self, guint64 offset, gsize length,
                         GError **error)

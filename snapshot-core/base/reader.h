@@ -14,10 +14,25 @@
 
 typedef struct _SnapReader SnapReader;
 
+/* One of several reads. */
+typedef struct {
+  guint64 offset;
+  guint64 length;
+  void *buffer;
+} SnapReadPart;
+
+/* Part @index has been read. */
+typedef gboolean (*SnapReadFunc) (guint index, gpointer user_data,
+                                  GError **error);
+
 typedef struct {
   /* Read exactly [offset, offset + length), which lies inside the size. */
   gboolean (*read_at) (SnapReader *self, guint64 offset, void *buffer,
                        gsize length, GError **error);
+
+  /* Read several such parts, many at once; NULL: one after another. */
+  gboolean (*read_many) (SnapReader *self, const SnapReadPart *parts, guint n,
+                         SnapReadFunc done, gpointer user_data, GError **error);
   void (*free) (SnapReader *self);
 } SnapReaderOps;
 
@@ -35,6 +50,19 @@ struct _SnapReader {
  */
 gboolean snap_reader_read (SnapReader *self, guint64 offset, void *buffer,
                            gsize length, GError **error);
+
+/*
+ * Read all of @n @parts, and say of each when it is there, in any order, from
+ * this thread: what @done does is done while others are under way.
+ *
+ * Where buffers, offsets and lengths are multiples of 4096, readers that have
+ * the means have many reads under way at once.
+ *
+ * Errors: as above, and what @done returns; then nothing is under way any more.
+ */
+gboolean snap_reader_read_many (SnapReader *self, const SnapReadPart *parts,
+                                guint n, SnapReadFunc done, gpointer user_data,
+                                GError **error);
 
 /*
  * Read a range into a new buffer, or fail.  @length is checked against the

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "snapshot-core/base/error.h"
+#include "snapshot-core/os/async-read.h"
 #include "snapshot-core/os/fd.h"
 
 /* What O_DIRECT asks of offsets, lengths and buffers; no device of today
@@ -19,6 +20,9 @@
 
 /* The most that one direct read moves through its bounce buffer. */
 #define DIRECT_CHUNK (1024 * 1024)
+
+/* So few reads are done one after another. */
+#define MIN_ASYNC 8
 
 typedef struct {
   SnapReader base;
@@ -101,8 +105,8 @@ direct_read_chunk (FileReader *self, guint8 *chunk, guint64 offset,
 }
 
 static gboolean
-direct_read_at (SnapReader *reader, guint64 offset, void *buffer, gsize length,
-                GError **error)
+direct_read_unaligned (SnapReader *reader, guint64 offset, void *buffer,
+                       gsize length, GError **error)
 {
   gsize most = MIN (length, DIRECT_CHUNK) + 2 * DIRECT_ALIGNMENT;
   g_autofree void *memory = g_malloc (most + DIRECT_ALIGNMENT);
@@ -114,6 +118,61 @@ direct_read_at (SnapReader *reader, guint64 offset, void *buffer, gsize length,
       return FALSE;
   }
   return TRUE;
+}
+
+static gboolean
+is_aligned (guint64 offset, const void *buffer, gsize length)
+{
+  return (offset | length | (guintptr) buffer) % DIRECT_ALIGNMENT == 0;
+}
+
+static gboolean
+direct_read_at (SnapReader *reader, guint64 offset, void *buffer, gsize length,
+                GError **error)
+{
+  if (is_aligned (offset, buffer, length))
+    return buffered_read_at (reader, offset, buffer, length, error);
+  return direct_read_unaligned (reader, offset, buffer, length, error);
+}
+
+static gboolean
+are_aligned (const SnapReadPart *parts, guint n)
+{
+  for (guint i = 0; i < n; i++)
+    if (!is_aligned (parts[i].offset, parts[i].buffer, parts[i].length))
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
+read_one_by_one (SnapReader *reader, const SnapReadPart *parts, guint n,
+                 SnapReadFunc done, gpointer user_data, GError **error)
+{
+  for (guint i = 0; i < n; i++)
+    if (!direct_read_at (reader, parts[i].offset, parts[i].buffer,
+                         parts[i].length, error)
+        || !done (i, user_data, error))
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
+direct_read_many (SnapReader *reader, const SnapReadPart *parts, guint n,
+                  SnapReadFunc done, gpointer user_data, GError **error)
+{
+  FileReader *self = (FileReader *) reader;
+  SnapAsyncRead *async =
+      n >= MIN_ASYNC && are_aligned (parts, n) ? snap_async_read_take () : NULL;
+  gboolean good;
+
+  if (async == NULL)
+    return read_one_by_one (reader, parts, n, done, user_data, error);
+  good =
+      snap_async_read_run (async, self->fd, parts, n, done, user_data, error);
+  snap_async_read_give_back (async);
+  if (!good)
+    g_prefix_error (error, "%s: ", self->name);
+  return good;
 }
 
 static void
@@ -133,6 +192,7 @@ static const SnapReaderOps buffered_ops = {
 
 static const SnapReaderOps direct_ops = {
   .read_at = direct_read_at,
+  .read_many = direct_read_many,
   .free = file_free,
 };
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 noinst_LTLIBRARIES += libsnap-os.la
 libsnap_os_la_SOURCES = \
+	%D%/async-read.c %D%/async-read.h \
 	%D%/beneath.c %D%/beneath.h \
 	%D%/block-stack.c %D%/block-stack.h \
 	%D%/btrfs-ioctl.c %D%/btrfs-ioctl.h \

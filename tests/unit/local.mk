@@ -150,6 +150,9 @@ SNAP_UNIT_TESTS += %D%/test-qmp-takeover
 check_PROGRAMS += %D%/test-qmp-qemu
 %C%_test_qmp_qemu_SOURCES = %D%/test-qmp-qemu.c
 %C%_test_qmp_qemu_LDADD = $(SNAP_QMP_LIBS)
+SNAP_UNIT_TESTS += %D%/test-read-many
+%C%_test_read_many_SOURCES = %D%/test-read-many.c
+%C%_test_read_many_LDADD = $(SNAP_UNIT_LIBS)
 
 SNAP_UNIT_TESTS += %D%/test-reader
 %C%_test_reader_SOURCES = %D%/test-reader.c
