@@ -60,6 +60,13 @@ cli_print (GError **error, const char *format, ...)
 }
 
 gboolean
+cli_print_bytes (GError **error, const char *bytes, gsize length)
+{
+  return fwrite (bytes, 1, length, stdout) == length
+         || set_write_error (error, errno);
+}
+
+gboolean
 cli_print_line (GError **error, const char *text)
 {
   g_autofree char *line = snap_text_escape (text, cli_terminal_is_utf8 ());

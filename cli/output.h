@@ -23,6 +23,9 @@ void cli_output_init (void);
 gboolean cli_print (GError **error, const char *format, ...)
     G_GNUC_PRINTF (2, 3);
 
+/* Print what is formatted already. */
+gboolean cli_print_bytes (GError **error, const char *bytes, gsize length);
+
 /* Print a reference, a path or a name as a line, made safe to look at. */
 gboolean cli_print_line (GError **error, const char *text);
 
