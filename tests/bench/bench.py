@@ -7,6 +7,7 @@ import benchlib
 import bench_btrfs
 import bench_diff
 import bench_status
+import bench_thin
 import bench_throughput
 import bench_xfs
 
@@ -16,6 +17,7 @@ BENCHES = {
     "status": bench_status,
     "btrfs": bench_btrfs,
     "xfs": bench_xfs,
+    "thin": bench_thin,
 }
 
 

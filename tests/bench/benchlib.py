@@ -19,6 +19,8 @@ PLUGIN = BUILD / ".libs" / "nbdkit-snapshot-plugin.so"
 O1_PLUGIN = BUILD / "tests" / "bench" / ".libs" / "nbdkit-o1-plugin.so"
 MEASURE = BUILD / "tests" / "bench" / "measure"
 WALK = BUILD / "tests" / "bench" / "walk"
+MAKE_THIN = BUILD / "tests" / "bench" / "make-thin"
+READ_BLOCKS = BUILD / "tests" / "bench" / "read-blocks"
 
 COLUMNS = ("what", "nbdsnap", "compared with", "ratio", "wanted", "runs")
 

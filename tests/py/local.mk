@@ -30,6 +30,7 @@ SNAP_PY_QUICK = \
 	%D%/test_serve_requests.py \
 	%D%/test_serve_tls.py \
 	%D%/test_serve_wire.py \
+	%D%/test_thin_large.py \
 	%D%/test_thin_meta.py \
 	%D%/test_trust.py
 SNAP_PY_FULL = \
