@@ -17,7 +17,9 @@ libsnap_format_la_SOURCES = \
 	%D%/qcow2-l2-cache.c %D%/qcow2-l2-cache.h \
 	%D%/qcow2-layer.c %D%/qcow2-layer.h %D%/qcow2-layer-private.h \
 	%D%/qcow2-snapshots.c %D%/qcow2-snapshots.h \
+	%D%/thin-batch.c %D%/thin-batch.h \
 	%D%/thin-cursor.c %D%/thin-cursor.h \
 	%D%/thin-diff.c %D%/thin-diff.h \
+	%D%/thin-level.c %D%/thin-level.h \
 	%D%/thin-node.c %D%/thin-node.h
 libsnap_format_la_LIBADD = $(JSON_GLIB_LIBS)

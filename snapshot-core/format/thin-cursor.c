@@ -63,13 +63,7 @@ settle (SnapThinCursor *self)
 static void
 enter (SnapThinCursor *self)
 {
-  const SnapThinNode *node = current (self);
-  guint32 index = snap_thin_node_find (node, self->begin);
-
-  if (node->is_leaf && node->n_entries > 0
-      && snap_thin_node_key (node, index) < self->begin)
-    index++;
-  self->index[self->depth] = index;
+  self->index[self->depth] = snap_thin_node_enter (current (self), self->begin);
   settle (self);
 }
 
@@ -79,18 +73,9 @@ read_node (SnapThinCursor *self, guint64 block, guint64 first, guint64 limit,
 {
   self->limit[self->depth] = limit;
   return snap_thin_node_read (self->reader, self->super, block, first, limit,
-                              self->value_size, &self->nodes[self->depth],
-                              error);
-}
-
-static guint64
-limit_of_entry (const SnapThinCursor *self)
-{
-  guint32 next = self->index[self->depth] + 1;
-
-  return next < current (self)->n_entries
-             ? snap_thin_node_key (current (self), next)
-             : self->limit[self->depth];
+                              self->value_size,
+                              self->blocks + self->depth * SNAP_THIN_BLOCK,
+                              &self->nodes[self->depth], error);
 }
 
 gboolean
@@ -98,7 +83,8 @@ snap_thin_cursor_descend (SnapThinCursor *self, GError **error)
 {
   guint64 block = snap_thin_cursor_value (self);
   guint64 first = snap_thin_cursor_key (self);
-  guint64 limit = limit_of_entry (self);
+  guint64 limit = snap_thin_node_limit (
+      current (self), self->index[self->depth], self->limit[self->depth]);
   gboolean leaf_expected = snap_thin_cursor_level (self) == 1;
 
   self->depth++;
@@ -131,20 +117,25 @@ snap_thin_cursor_to_leaf (SnapThinCursor *self, GError **error)
 
 /* ---- beginning and end ---- */
 
-/* The height, by following the first entries down. */
-static gboolean
-measure (SnapThinCursor *self, guint64 root, GError **error)
+/* By following the first entries down. */
+gboolean
+snap_thin_tree_height (SnapReader *reader, const SnapThinSuperblock *super,
+                       guint64 root, guint32 value_size, guint *height,
+                       GError **error)
 {
+  guint8 bytes[SNAP_THIN_BLOCK];
   guint64 block = root;
   guint64 first = 0;
+  SnapThinNode node;
 
-  for (self->height = 1; self->height <= SNAP_THIN_MAX_DEPTH; self->height++) {
-    if (!read_node (self, block, first, G_MAXUINT64, error))
+  for (*height = 1; *height <= SNAP_THIN_MAX_DEPTH; (*height)++) {
+    if (!snap_thin_node_read (reader, super, block, first, G_MAXUINT64,
+                              value_size, bytes, &node, error))
       return FALSE;
-    if (self->nodes[0].is_leaf)
+    if (node.is_leaf)
       return TRUE;
-    block = snap_thin_node_value (&self->nodes[0], 0);
-    first = snap_thin_node_key (&self->nodes[0], 0);
+    block = snap_thin_node_value (&node, 0);
+    first = snap_thin_node_key (&node, 0);
   }
   return snap_error_set (
       error, SNAP_ERROR_CORRUPT,
@@ -162,8 +153,9 @@ snap_thin_cursor_init (SnapThinCursor *self, SnapReader *reader,
                             .value_size = value_size,
                             .begin = begin,
                             .end = end };
-  self->nodes = g_new (SnapThinNode, SNAP_THIN_MAX_DEPTH);
-  if (!measure (self, root, error)
+  self->blocks = g_malloc (SNAP_THIN_MAX_DEPTH * SNAP_THIN_BLOCK);
+  if (!snap_thin_tree_height (reader, super, root, value_size, &self->height,
+                              error)
       || !read_node (self, root, 0, G_MAXUINT64, error))
     return FALSE;
   enter (self);
@@ -171,13 +163,7 @@ snap_thin_cursor_init (SnapThinCursor *self, SnapReader *reader,
 }
 
 void
-snap_thin_cursor_init_empty (SnapThinCursor *self)
-{
-  *self = (SnapThinCursor){ .at_end = TRUE };
-}
-
-void
 snap_thin_cursor_clear (SnapThinCursor *self)
 {
-  g_clear_pointer (&self->nodes, g_free);
+  g_clear_pointer (&self->blocks, g_free);
 }

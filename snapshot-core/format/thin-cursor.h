@@ -18,7 +18,8 @@ typedef struct {
   guint height; /* of the whole tree: nodes from the root to a leaf */
   guint32 index[SNAP_THIN_MAX_DEPTH];
   guint64 limit[SNAP_THIN_MAX_DEPTH]; /* no key of the node is at or above */
-  SnapThinNode *nodes;                /* SNAP_THIN_MAX_DEPTH of them */
+  SnapThinNode nodes[SNAP_THIN_MAX_DEPTH];
+  guint8 *blocks; /* SNAP_THIN_MAX_DEPTH of them */
   gboolean at_end;
 } SnapThinCursor;
 
@@ -30,8 +31,12 @@ gboolean snap_thin_cursor_init (SnapThinCursor *self, SnapReader *reader,
                                 GError **error);
 void snap_thin_cursor_clear (SnapThinCursor *self);
 
-/* Stand at the end of nothing. */
-void snap_thin_cursor_init_empty (SnapThinCursor *self);
+/* How many nodes lie on the way from the root of a tree to a leaf.  Errors:
+   CORRUPT, IO. */
+gboolean snap_thin_tree_height (SnapReader *reader,
+                                const SnapThinSuperblock *super, guint64 root,
+                                guint32 value_size, guint *height,
+                                GError **error);
 
 /* The current entry; not at the end. */
 gboolean snap_thin_cursor_is_leaf (const SnapThinCursor *self);

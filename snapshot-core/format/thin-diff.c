@@ -6,6 +6,7 @@
 #include "snapshot-core/base/bytes.h"
 #include "snapshot-core/base/error.h"
 #include "snapshot-core/format/thin-cursor.h"
+#include "snapshot-core/format/thin-level.h"
 
 /* Bytes of a value in the trees of mappings and of device details. */
 #define MAPPING_SIZE 8
@@ -16,6 +17,9 @@
 
 /* No chunk at or above it: its end would not fit an offset. */
 #define MAX_CHUNKS(chunk_size) (G_MAXINT64 / (chunk_size))
+
+/* Leaves that are read together: 12 MiB of them, and there are three batches. */
+#define MAX_BATCH 3072
 
 typedef SnapThinCursor Cursor;
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Cursor, snap_thin_cursor_clear)
@@ -142,128 +146,107 @@ push (Sink *sink, guint64 chunk, guint32 flags, GError **error)
   return TRUE;
 }
 
-/* The chunk that @cursor stands on is mapped on its side only. */
+/* The lower key is on one side only: what is mapped there, is not on the
+   other. */
 static gboolean
-push_single (Sink *sink, Cursor *cursor, gboolean is_old, GError **error)
+push_single (Sink *sink, SnapThinSide *side, gboolean is_old, GError **error)
 {
   guint32 flags = SNAP_EXTENT_DIRTY;
 
   if (is_old && sink->diff->unmapped_is_zero)
     flags |= SNAP_EXTENT_ZERO;
-  if (!push (sink, snap_thin_cursor_key (cursor), flags, error))
+  if (!push (sink, snap_thin_side_key (side), flags, error))
     return FALSE;
-  snap_thin_cursor_skip (cursor);
+  side->index++;
   return TRUE;
 }
 
-/* Only @cursor has anything from here on, or before the other's key. */
 static gboolean
-step_single (Sink *sink, Cursor *cursor, gboolean is_old, GError **error)
+push_pair (Sink *sink, SnapThinSide *from, SnapThinSide *to, GError **error)
 {
-  return snap_thin_cursor_is_leaf (cursor)
-             ? push_single (sink, cursor, is_old, error)
-             : snap_thin_cursor_descend (cursor, error);
-}
+  gboolean equal = snap_thin_side_value (from) >> TIME_BITS
+                   == snap_thin_side_value (to) >> TIME_BITS;
 
-static gboolean
-is_same_child (const Cursor *from, const Cursor *to)
-{
-  return !snap_thin_cursor_is_leaf (from) && !snap_thin_cursor_is_leaf (to)
-         && snap_thin_cursor_value (from) == snap_thin_cursor_value (to);
-}
-
-static gboolean
-step_leaves (Sink *sink, Cursor *from, Cursor *to, GError **error)
-{
-  guint64 chunk = snap_thin_cursor_key (to);
-  gboolean equal = snap_thin_cursor_value (from) >> TIME_BITS
-                   == snap_thin_cursor_value (to) >> TIME_BITS;
-
-  if (!equal && !push (sink, chunk, SNAP_EXTENT_DIRTY, error))
+  if (!equal && !push (sink, snap_thin_side_key (to), SNAP_EXTENT_DIRTY, error))
     return FALSE;
-  snap_thin_cursor_skip (from);
-  snap_thin_cursor_skip (to);
+  from->index++;
+  to->index++;
   return TRUE;
 }
 
-/* Two entries of one key that are not the same: down on the side that is
-   higher, so that they can meet on one level, or on both. */
+/* Merge what both sides have below @limit. */
 static gboolean
-step_down (Cursor *from, Cursor *to, GError **error)
+merge (Sink *sink, SnapThinSide *from, SnapThinSide *to, guint64 limit,
+       GError **error)
 {
-  guint from_level = snap_thin_cursor_level (from);
-  guint to_level = snap_thin_cursor_level (to);
+  for (;;) {
+    guint64 from_key = snap_thin_side_key (from);
+    guint64 to_key = snap_thin_side_key (to);
+    gboolean pushed;
 
-  return (from_level < to_level || snap_thin_cursor_descend (from, error))
-         && (to_level < from_level || snap_thin_cursor_descend (to, error));
-}
-
-/* An entry's key bounds from below all that is under it.  So the one with
-   the smaller key is looked into first, and what it holds in a leaf, before
-   the other's key, the other does not hold. */
-static gboolean
-step (Sink *sink, Cursor *from, Cursor *to, GError **error)
-{
-  guint64 from_key = snap_thin_cursor_key (from);
-  guint64 to_key = snap_thin_cursor_key (to);
-
-  if (is_same_child (from, to)) {
-    snap_thin_cursor_skip (from);
-    snap_thin_cursor_skip (to);
-    return TRUE;
+    if (MIN (from_key, to_key) >= limit)
+      return TRUE;
+    if (from_key == to_key)
+      pushed = push_pair (sink, from, to, error);
+    else if (from_key < to_key)
+      pushed = push_single (sink, from, TRUE, error);
+    else
+      pushed = push_single (sink, to, FALSE, error);
+    if (!pushed)
+      return FALSE;
   }
-  if (from_key < to_key)
-    return step_single (sink, from, TRUE, error);
-  if (to_key < from_key)
-    return step_single (sink, to, FALSE, error);
-  if (snap_thin_cursor_is_leaf (from) && snap_thin_cursor_is_leaf (to))
-    return step_leaves (sink, from, to, error);
-  return step_down (from, to, error);
 }
 
 static gboolean
-walk (Sink *sink, Cursor *from, Cursor *to, GError **error)
+walk (Sink *sink, SnapThinLevel *leaves, GError **error)
 {
-  while (!from->at_end && !to->at_end)
-    if (!step (sink, from, to, error))
-      return FALSE;
-  while (!from->at_end)
-    if (!step_single (sink, from, TRUE, error))
-      return FALSE;
-  while (!to->at_end)
-    if (!step_single (sink, to, FALSE, error))
-      return FALSE;
-  return flush (sink, error);
-}
+  for (;;) {
+    guint64 limit;
+    SnapThinSide *sides = snap_thin_level_settle (leaves, &limit, error);
 
-static gboolean
-open_side (const SnapThinDiff *self, const SnapThinDevice *device,
-           Cursor *cursor, GError **error)
-{
-  guint64 chunk = self->super->chunk_size;
-  guint64 begin = self->offset / chunk;
-  guint64 end = (self->offset + self->length + chunk - 1) / chunk;
-
-  if (device == NULL) {
-    snap_thin_cursor_init_empty (cursor);
-    return TRUE;
+    if (sides == NULL)
+      return FALSE;
+    if (limit == 0)
+      return flush (sink, error);
+    if (!merge (sink, &sides[SNAP_THIN_FROM], &sides[SNAP_THIN_TO], limit,
+                error))
+      return FALSE;
   }
-  return snap_thin_cursor_init (cursor, self->reader, self->super, device->root,
-                                MAPPING_SIZE, begin,
-                                MIN (end, MAX_CHUNKS (chunk)), error);
+}
+
+static gboolean
+add_tree (const SnapThinDiff *self, const SnapThinDevice *device, guint side,
+          SnapThinTrees *trees, GError **error)
+{
+  if (device == NULL)
+    return TRUE;
+  trees->root[side] = device->root;
+  return snap_thin_tree_height (self->reader, self->super, device->root,
+                                MAPPING_SIZE, &trees->height[side], error);
 }
 
 gboolean
 snap_thin_diff (const SnapThinDiff *self, SnapExtentFunc emit,
                 gpointer user_data, GError **error)
 {
+  guint64 chunk = self->super->chunk_size;
+  guint64 end = (self->offset + self->length + chunk - 1) / chunk;
   Sink sink = { .diff = self, .emit = emit, .user_data = user_data };
-  g_auto (Cursor) from = { 0 };
-  g_auto (Cursor) to = { 0 };
+  SnapThinTrees trees = {
+    .reader = self->reader,
+    .super = self->super,
+    .value_size = MAPPING_SIZE,
+    .begin = self->offset / chunk,
+    .end = MIN (end, MAX_CHUNKS (chunk)),
+    .max_batch = self->max_batch > 0 ? self->max_batch : MAX_BATCH,
+  };
+  g_autoptr (SnapThinLevel) leaves = NULL;
 
   if (self->from != NULL && self->from->root == self->to->root)
     return TRUE;
-  return open_side (self, self->from, &from, error)
-         && open_side (self, self->to, &to, error)
-         && walk (&sink, &from, &to, error);
+  if (!add_tree (self, self->from, SNAP_THIN_FROM, &trees, error)
+      || !add_tree (self, self->to, SNAP_THIN_TO, &trees, error))
+    return FALSE;
+  leaves = snap_thin_leaves_new (&trees);
+  return walk (&sink, leaves, error);
 }

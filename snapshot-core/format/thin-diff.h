@@ -49,6 +49,8 @@ typedef struct {
   gboolean unmapped_is_zero;
 
   guint64 offset, length; /* bytes, in multiples of the chunk size */
+
+  guint max_batch; /* nodes that are read together; 0: what is fast */
 } SnapThinDiff;
 
 /*

@@ -3,8 +3,6 @@
 
 #include "snapshot-core/format/thin-node.h"
 
-#include <string.h>
-
 #include "snapshot-core/base/bytes.h"
 #include "snapshot-core/base/crc32c.h"
 #include "snapshot-core/base/error.h"
@@ -26,7 +24,8 @@
 #define SUPERBLOCK_SALT 160774
 #define NODE_SALT 121107
 
-#define NODE_HEADER 32
+#define BAD_CHECKSUM "bad checksum"
+
 #define FLAG_INTERNAL 1
 #define FLAG_LEAF 2
 
@@ -53,15 +52,12 @@ refuse (guint64 block, const char *fact, GError **error)
 }
 
 static gboolean
-read_block (SnapReader *reader, guint64 block, guint8 *bytes, guint32 salt,
-            GError **error)
+read_block (SnapReader *reader, guint64 block, guint8 *bytes, GError **error)
 {
   if (block >= reader->size / SNAP_THIN_BLOCK)
     return refuse (block, "lies outside the metadata", error);
-  if (!snap_reader_read (reader, block * SNAP_THIN_BLOCK, bytes,
-                         SNAP_THIN_BLOCK, error))
-    return FALSE;
-  return is_sound (bytes, salt) || refuse (block, "bad checksum", error);
+  return snap_reader_read (reader, block * SNAP_THIN_BLOCK, bytes,
+                           SNAP_THIN_BLOCK, error);
 }
 
 /* ---- the superblock ---- */
@@ -104,8 +100,10 @@ snap_thin_superblock_read (SnapReader *reader, guint64 block,
   SnapBytes features = { .at = bytes + 360, .left = sizeof (guint32) };
   const char *fault;
 
-  if (!read_block (reader, block, bytes, SUPERBLOCK_SALT, error))
+  if (!read_block (reader, block, bytes, error))
     return FALSE;
+  if (!is_sound (bytes, SUPERBLOCK_SALT))
+    return refuse (block, BAD_CHECKSUM, error);
   fault = parse_superblock (bytes, block, super);
   if (fault != NULL)
     return refuse (block, fault, error);
@@ -116,35 +114,6 @@ snap_thin_superblock_read (SnapReader *reader, guint64 block,
 }
 
 /* ---- nodes ---- */
-
-static guint64
-le64_at (const guint8 *at)
-{
-  guint64 value;
-
-  memcpy (&value, at, sizeof value);
-  return GUINT64_FROM_LE (value);
-}
-
-guint64
-snap_thin_node_key (const SnapThinNode *self, guint32 index)
-{
-  return le64_at (self->bytes + NODE_HEADER + index * sizeof (guint64));
-}
-
-/* Values lie after the room for all keys, not after those that are there. */
-const guint8 *
-snap_thin_node_value_bytes (const SnapThinNode *self, guint32 index)
-{
-  return self->bytes + NODE_HEADER + self->max_entries * sizeof (guint64)
-         + index * self->value_size;
-}
-
-guint64
-snap_thin_node_value (const SnapThinNode *self, guint32 index)
-{
-  return le64_at (snap_thin_node_value_bytes (self, index));
-}
 
 guint32
 snap_thin_node_find (const SnapThinNode *self, guint64 key)
@@ -163,10 +132,21 @@ snap_thin_node_find (const SnapThinNode *self, guint64 key)
   return low;
 }
 
+guint32
+snap_thin_node_enter (const SnapThinNode *self, guint64 key)
+{
+  guint32 index = snap_thin_node_find (self, key);
+  gboolean is_past = self->is_leaf && self->n_entries > 0
+                     && snap_thin_node_key (self, index) < key;
+
+  return index + is_past;
+}
+
 static const char *
 parse_header (SnapThinNode *node, guint64 block, guint32 value_size)
 {
-  SnapBytes cursor = { .at = node->bytes + 4, .left = NODE_HEADER - 4 };
+  SnapBytes cursor = { .at = node->bytes + 4,
+                       .left = SNAP_THIN_NODE_HEADER - 4 };
   guint32 flags = snap_bytes_take_le32 (&cursor);
   guint64 own = snap_bytes_take_le64 (&cursor);
 
@@ -181,7 +161,8 @@ parse_header (SnapThinNode *node, guint64 block, guint32 value_size)
   if (node->value_size != (node->is_leaf ? value_size : sizeof (guint64)))
     return "a node of another tree";
   if (node->max_entries > SNAP_THIN_BLOCK / sizeof (guint64)
-      || NODE_HEADER + node->max_entries * (sizeof (guint64) + node->value_size)
+      || SNAP_THIN_NODE_HEADER
+                 + node->max_entries * (sizeof (guint64) + node->value_size)
              > SNAP_THIN_BLOCK
       || node->n_entries > node->max_entries)
     return "more entries than fit";
@@ -208,18 +189,37 @@ has_good_keys (const SnapThinNode *node, guint64 first, guint64 end)
 }
 
 gboolean
-snap_thin_node_read (SnapReader *reader, const SnapThinSuperblock *super,
-                     guint64 block, guint64 first, guint64 end,
-                     guint32 value_size, SnapThinNode *node, GError **error)
+snap_thin_node_parse (const guint8 *bytes, guint64 block, guint64 first,
+                      guint64 end, guint32 value_size, SnapThinNode *node,
+                      GError **error)
 {
   const char *fault;
 
-  if (block >= super->n_blocks)
-    return refuse (block, "lies outside the metadata", error);
-  if (!read_block (reader, block, node->bytes, NODE_SALT, error))
-    return FALSE;
+  node->bytes = bytes;
+  if (!is_sound (bytes, NODE_SALT))
+    return refuse (block, BAD_CHECKSUM, error);
   fault = parse_header (node, block, value_size);
   if (fault == NULL && !has_good_keys (node, first, end))
     fault = "keys out of order";
   return fault == NULL || refuse (block, fault, error);
+}
+
+gboolean
+snap_thin_block_check (SnapReader *reader, const SnapThinSuperblock *super,
+                       guint64 block, GError **error)
+{
+  return (block < super->n_blocks && block < reader->size / SNAP_THIN_BLOCK)
+         || refuse (block, "lies outside the metadata", error);
+}
+
+gboolean
+snap_thin_node_read (SnapReader *reader, const SnapThinSuperblock *super,
+                     guint64 block, guint64 first, guint64 end,
+                     guint32 value_size, guint8 *bytes, SnapThinNode *node,
+                     GError **error)
+{
+  return snap_thin_block_check (reader, super, block, error)
+         && read_block (reader, block, bytes, error)
+         && snap_thin_node_parse (bytes, block, first, end, value_size, node,
+                                  error);
 }

@@ -13,6 +13,8 @@
 #ifndef SNAP_FORMAT_THIN_NODE_H
 #define SNAP_FORMAT_THIN_NODE_H
 
+#include <string.h>
+
 #include "snapshot-core/base/reader.h"
 
 #define SNAP_THIN_BLOCK 4096
@@ -38,9 +40,9 @@ typedef struct {
 gboolean snap_thin_superblock_read (SnapReader *reader, guint64 block,
                                     SnapThinSuperblock *super, GError **error);
 
-/* One node, as it lies on disk. */
+/* One node: a view of its block. */
 typedef struct {
-  guint8 bytes[SNAP_THIN_BLOCK];
+  const guint8 *bytes; /* borrowed: SNAP_THIN_BLOCK of them */
   guint32 n_entries;
   guint32 max_entries;
   guint32 value_size;
@@ -48,26 +50,76 @@ typedef struct {
 } SnapThinNode;
 
 /*
- * Read and verify a node whose keys must lie in [first, end); an end of
- * G_MAXUINT64 is none.  Leaves must have values of @value_size bytes.
- *
- * Errors: CORRUPT, IO.
+ * Verify the block @bytes (borrowed by @node) that was read at @block as a node
+ * whose keys must lie in [first, end); an end of G_MAXUINT64 is none.  Leaves
+ * must have values of @value_size bytes.  Errors: CORRUPT.
+ */
+gboolean snap_thin_node_parse (const guint8 *bytes, guint64 block,
+                               guint64 first, guint64 end, guint32 value_size,
+                               SnapThinNode *node, GError **error);
+
+/* Refuse a @block that lies outside the metadata: CORRUPT. */
+gboolean snap_thin_block_check (SnapReader *reader,
+                                const SnapThinSuperblock *super, guint64 block,
+                                GError **error);
+
+/*
+ * Read a node into the caller's @bytes and verify it.  Errors: CORRUPT, IO.
  */
 gboolean snap_thin_node_read (SnapReader *reader,
                               const SnapThinSuperblock *super, guint64 block,
                               guint64 first, guint64 end, guint32 value_size,
-                              SnapThinNode *node, GError **error);
+                              guint8 *bytes, SnapThinNode *node,
+                              GError **error);
 
-guint64 snap_thin_node_key (const SnapThinNode *self, guint32 index);
+#define SNAP_THIN_NODE_HEADER 32
+
+static inline guint64
+snap_thin_le64_at (const guint8 *at)
+{
+  guint64 value;
+
+  memcpy (&value, at, sizeof value);
+  return GUINT64_FROM_LE (value);
+}
+
+static inline guint64
+snap_thin_node_key (const SnapThinNode *self, guint32 index)
+{
+  return snap_thin_le64_at (self->bytes + SNAP_THIN_NODE_HEADER
+                            + index * sizeof (guint64));
+}
+
+/* Borrow the bytes of a value.  Values lie after the room for all keys, not
+   after those that are there. */
+static inline const guint8 *
+snap_thin_node_value_bytes (const SnapThinNode *self, guint32 index)
+{
+  return self->bytes + SNAP_THIN_NODE_HEADER
+         + self->max_entries * sizeof (guint64) + index * self->value_size;
+}
 
 /* The value of 8 bytes: a child's block in an internal node. */
-guint64 snap_thin_node_value (const SnapThinNode *self, guint32 index);
+static inline guint64
+snap_thin_node_value (const SnapThinNode *self, guint32 index)
+{
+  return snap_thin_le64_at (snap_thin_node_value_bytes (self, index));
+}
 
-/* Borrow the bytes of a value. */
-const guint8 *snap_thin_node_value_bytes (const SnapThinNode *self,
-                                          guint32 index);
+/* No key of what is below entry @index of a node whose keys end at @end is at
+   or above this. */
+static inline guint64
+snap_thin_node_limit (const SnapThinNode *self, guint32 index, guint64 end)
+{
+  return index + 1 < self->n_entries ? snap_thin_node_key (self, index + 1)
+                                     : end;
+}
 
 /* The last entry whose key is not above @key; 0 if all are. */
 guint32 snap_thin_node_find (const SnapThinNode *self, guint64 key);
+
+/* The first entry in which keys from @key on can lie: of a leaf the first that
+   is not below it, which may be none; else the one whose subtree may hold it. */
+guint32 snap_thin_node_enter (const SnapThinNode *self, guint64 key);
 
 #endif

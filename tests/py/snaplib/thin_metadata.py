@@ -112,5 +112,6 @@ def pool():
     made.device(9, {at: m for at, m in base.items() if at >= 20})  # another start
     made.device(10, {**base, **{at: (9001001 + at * 256, 4) for at in range(60, 90, 2)}})
     made.device(11, {**base, 100: (base[100][0] + 1, 1), 101: (base[101][0] + (1 << 32), 1)})
+    made.device(13, {at + 1: base[at] for at in range(4)})  # what device 4 has elsewhere
     made.device(12, {at * 7: (9100000 + at, 1) for at in range(40)}, fill=3)
     return made
