@@ -262,6 +262,7 @@ snap_nbd_server_new (SnapExports *exports, const SnapNbdServerOptions *options,
   }
   self = g_new0 (SnapNbdServer, 1);
   self->terms.exports = exports;
+  snap_exports_hold_bases (exports);
   self->terms.options = with_defaults (options);
   self->listeners =
       g_ptr_array_new_with_free_func ((GDestroyNotify) snap_nbd_listener_close);
@@ -332,7 +333,6 @@ void
 snap_nbd_server_start (SnapNbdServer *self)
 {
   g_return_if_fail (self->thread == NULL);
-  snap_exports_hold_bases (self->terms.exports);
   self->thread = g_thread_new ("nbd-server", run_server, self);
 }
 

@@ -31,7 +31,7 @@ typedef struct {
 
 typedef struct _SnapNbdServer SnapNbdServer;
 
-/* @exports outlive it.  Errors: IO. */
+/* Holds what clients can compare.  @exports outlive it.  Errors: IO. */
 SnapNbdServer *snap_nbd_server_new (SnapExports *exports,
                                     const SnapNbdServerOptions *options,
                                     GError **error);

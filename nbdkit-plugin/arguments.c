@@ -8,9 +8,6 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
-/* Keys that will mean something else than a label. */
-static const char *const reserved_keys[] = { "contexts" };
-
 static void
 clear_source (gpointer element)
 {
@@ -36,6 +33,7 @@ plugin_arguments_clear (PluginArguments *self)
   g_clear_pointer (&self->state_dir, g_free);
   g_clear_pointer (&self->secret_file, g_free);
   g_clear_pointer (&self->snapshot_dir, g_free);
+  g_clear_pointer (&self->contexts, g_free);
 }
 
 static gboolean
@@ -70,17 +68,6 @@ take_source (PluginArguments *self, const char *label, const char *reference)
   return TRUE;
 }
 
-static gboolean
-take_labelled (PluginArguments *self, const char *label, const char *reference,
-               GError **error)
-{
-  for (gsize i = 0; i < G_N_ELEMENTS (reserved_keys); i++)
-    if (g_str_equal (label, reserved_keys[i]))
-      return snap_error_set (error, SNAP_ERROR_USAGE,
-                             "%s: a reserved word, not a label", label);
-  return take_source (self, label, reference);
-}
-
 gboolean
 plugin_arguments_take (PluginArguments *self, const char *key,
                        const char *value, GError **error)
@@ -91,11 +78,13 @@ plugin_arguments_take (PluginArguments *self, const char *key,
     return take_path (&self->state_dir, key, value, error);
   if (g_str_equal (key, "secret"))
     return take_path (&self->secret_file, key, value, error);
+  if (g_str_equal (key, "contexts"))
+    return take_path (&self->contexts, key, value, error);
   if (g_str_equal (key, "snapshot-dir"))
     return take_snapshot_dir (self, key, value, error);
   if (g_str_equal (key, PLUGIN_MAGIC_KEY))
     return take_source (self, NULL, value);
-  return take_labelled (self, key, value, error);
+  return take_source (self, key, value);
 }
 
 gboolean

@@ -17,6 +17,7 @@ typedef struct {
   char *state_dir;    /* absolute; NULL: the default */
   char *secret_file;  /* absolute; NULL: none */
   char *snapshot_dir; /* a name; NULL: the default */
+  char *contexts;     /* absolute: a socket; NULL: none */
 } PluginArguments;
 
 void plugin_arguments_init (PluginArguments *self);

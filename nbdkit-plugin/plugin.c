@@ -13,6 +13,7 @@
 #include <nbdkit-plugin.h>
 
 #include "nbdkit-plugin/arguments.h"
+#include "nbdkit-plugin/contexts.h"
 #include "nbdkit-plugin/extents.h"
 #include "nbdkit-plugin/failure.h"
 #include "snapshot-core/service/export.h"
@@ -32,6 +33,7 @@ static PluginArguments arguments;
 static SnapRegistry *registry;
 static SnapState *state;
 static SnapExports *exports;
+static SnapNbdServer *contexts; /* or NULL */
 
 /* ---- start and end ---- */
 
@@ -101,6 +103,20 @@ plugin_get_ready (void)
       arguments.sources->len, &options, &error);
   if (exports == NULL)
     return plugin_fail (error);
+  if (arguments.contexts != NULL) {
+    contexts = plugin_contexts_open (exports, arguments.contexts, &error);
+    if (contexts == NULL)
+      return plugin_fail (error);
+  }
+  return 0;
+}
+
+/* A thread that began before the fork would not be there any more. */
+static int
+plugin_after_fork (void)
+{
+  if (contexts != NULL)
+    snap_nbd_server_start (contexts);
   return 0;
 }
 
@@ -108,6 +124,7 @@ plugin_get_ready (void)
 static void
 plugin_cleanup (void)
 {
+  g_clear_pointer (&contexts, plugin_contexts_close);
   g_clear_pointer (&exports, snap_exports_free);
 }
 
@@ -267,9 +284,12 @@ static struct nbdkit_plugin plugin = {
                  "state-dir=DIR      Where holds and the journal are kept.\n"
                  "secret=FILE        File with the key of an encrypted image.\n"
                  "snapshot-dir=NAME  Name of the directory for snapshots of "
-                 "files.",
+                 "files.\n"
+                 "contexts=SOCKET    Also serve there, with a metadata context "
+                 "for each base.",
   .dump_plugin = plugin_dump,
   .get_ready = plugin_get_ready,
+  .after_fork = plugin_after_fork,
   .cleanup = plugin_cleanup,
 
   .list_exports = plugin_list_exports,

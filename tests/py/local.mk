@@ -13,6 +13,7 @@ SNAP_PY_QUICK = \
 	%D%/test_guest_fakes.py \
 	%D%/test_install.py \
 	%D%/test_nbd_client.py \
+	%D%/test_plugin_contexts.py \
 	%D%/test_plugin_copy.py \
 	%D%/test_plugin_exports.py \
 	%D%/test_plugin_faults.py \

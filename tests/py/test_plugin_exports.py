@@ -164,7 +164,6 @@ def test_a_relative_path_works_in_the_background(disk, tmp_path):
     (["VM@none"], ["none"]),
     (["VM@none..mon"], ["none"]),
     (["VM@empty"], ["no data"]),
-    (["contexts=socket", "VM"], ["contexts", "reserved"]),
     (["state-dir=a", "state-dir=b", "VM"], ["state-dir", "twice"]),
 ])
 def test_what_cannot_be_served_is_refused_at_the_start(disk, arguments, words):

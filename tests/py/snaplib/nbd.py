@@ -44,14 +44,16 @@ def uri(socket, export=""):
 class Server:
     """nbdkit with the plugin, in the foreground, on a socket of its own."""
 
-    def __init__(self, *arguments, options=(), env={}):
+    def __init__(self, *arguments, options=(), env={}, state=True):
         self.folder = tempfile.TemporaryDirectory(prefix="nbdsnap-")
         folder = pathlib.Path(self.folder.name)
         self.socket = folder / "socket"
         self.log = folder / "log"
         pid_file = folder / "pid"
         command = ["nbdkit", "-f", "-U", self.socket, "-P", pid_file, *options,
-                   tools.plugin().resolve(), f"state-dir={folder / 'state'}", *arguments]
+                   tools.plugin().resolve(), *arguments]
+        if state:
+            command.append(f"state-dir={folder / 'state'}")
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
                 [str(word) for word in command], stderr=log,
