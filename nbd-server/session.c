@@ -11,8 +11,15 @@ add_source (SnapNbdSession *self, guint32 id, const SnapNbdContext *context)
   SnapNbdSource source = { .id = id, .kind = context->kind };
 
   if (context->base != NULL)
-    source.pair = snap_export_find_pair (self->export, context->base, NULL);
+    source.pair =
+        snap_export_find_pair (self->export, context->base, &source.error);
   g_array_append_val (self->sources, source);
+}
+
+static void
+clear_source (gpointer source)
+{
+  g_clear_error (&((SnapNbdSource *) source)->error);
 }
 
 void
@@ -29,6 +36,7 @@ snap_nbd_session_init (SnapNbdSession *self, SnapNbdStream *stream,
     .size = agreement.size,
     .sources = g_array_new (FALSE, FALSE, sizeof (SnapNbdSource)),
   };
+  g_array_set_clear_func (self->sources, clear_source);
   for (guint i = 0; i < agreement.contexts->len; i++)
     add_source (self, i + 1,
                 &g_array_index (agreement.contexts, SnapNbdContext, i));

@@ -17,7 +17,8 @@
 typedef struct {
   guint32 id;
   SnapNbdContextKind kind;
-  SnapExportPair *pair; /* NULL for allocation */
+  SnapExportPair *pair; /* NULL for allocation, and with an error */
+  GError *error;        /* what became of a comparison that was chosen */
 } SnapNbdSource;
 
 typedef struct {

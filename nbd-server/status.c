@@ -94,7 +94,7 @@ choose_sources (Status *self)
   for (guint i = 0; i < sources->len; i++) {
     const SnapNbdSource *source = &g_array_index (sources, SnapNbdSource, i);
 
-    if (source->pair != NULL)
+    if (source->kind != SNAP_NBD_CONTEXT_ALLOCATION)
       self->hides_holes = TRUE;
     if (self->job->wanted & G_GUINT64_CONSTANT (1) << i)
       self->sources[self->n_answers++] = source;
@@ -117,8 +117,9 @@ answer_all (Status *self, GError **error)
     SnapNbdRuns *runs = &self->answers[i];
 
     snap_nbd_runs_init (runs, job->offset, end, SNAP_EXPORT_BLOCK, max_extents);
-    if (!(source->pair == NULL ? answer_allocation (self, runs, error)
-                               : answer_comparison (self, source, runs, error)))
+    if (!(source->kind == SNAP_NBD_CONTEXT_ALLOCATION
+              ? answer_allocation (self, runs, error)
+              : answer_comparison (self, source, runs, error)))
       return FALSE;
     end = snap_nbd_runs_finish (runs);
   }
@@ -181,10 +182,17 @@ send_answers (const Status *self)
 static gboolean
 make_comparisons (const Status *self, GError **error)
 {
-  for (guint i = 0; i < self->n_answers; i++)
-    if (self->sources[i]->pair != NULL
-        && snap_export_pair_dirty (self->sources[i]->pair, error) == NULL)
+  for (guint i = 0; i < self->n_answers; i++) {
+    const SnapNbdSource *source = self->sources[i];
+
+    if (source->error != NULL) {
+      g_propagate_error (error, g_error_copy (source->error));
       return FALSE;
+    }
+    if (source->pair != NULL
+        && snap_export_pair_dirty (source->pair, error) == NULL)
+      return FALSE;
+  }
   return TRUE;
 }
 
