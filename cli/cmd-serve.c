@@ -7,9 +7,8 @@
 #include <sys/resource.h>
 
 #include "cli/announce.h"
-#include "cli/interrupt.h"
 #include "cli/output.h"
-#include "cli/parent.h"
+#include "cli/serve-watch.h"
 #include "cli/service-manager.h"
 #include "cli/tls.h"
 #include "nbd-server/server.h"
@@ -30,6 +29,7 @@ static int max_connections;
 static int timeout_s;
 static gboolean with_parent;
 static gboolean keep_cache;
+static char *metrics;
 static CliServiceManager manager;
 static CliTls tls;
 
@@ -49,6 +49,8 @@ static const GOptionEntry options[] = {
     "End when the process that started this one ends", NULL },
   { "keep-cache", 0, 0, G_OPTION_ARG_NONE, &keep_cache,
     "Leave in the page cache what was not there before", NULL },
+  { "metrics", 0, 0, G_OPTION_ARG_FILENAME, &metrics,
+    "Write counters there every 10 seconds, as Prometheus reads them", "FILE" },
   { "tls", 0, 0, G_OPTION_ARG_STRING, &tls.policy,
     "off, on or require (default: require where keys are given)", "POLICY" },
   { "tls-certificates", 0, 0, G_OPTION_ARG_FILENAME, &tls.certificates,
@@ -183,33 +185,22 @@ allow_descriptors (void)
   (void) setrlimit (RLIMIT_NOFILE, &limit);
 }
 
-/* A signal, or the end of the parent if that is watched. */
-static void
-wait_for_end (CliInterrupt *interrupt, int parent)
-{
-  GCancellable *signalled = cli_interrupt_cancellable (interrupt);
-  GPollFD ends[] = { { -1, G_IO_IN, 0 }, { parent, G_IO_IN, 0 } };
-
-  if (!g_cancellable_make_pollfd (signalled, &ends[0]))
-    return;
-  while (g_poll (ends, G_N_ELEMENTS (ends), -1) < 0)
-    continue;
-  g_cancellable_release_fd (signalled);
-}
-
 static gboolean
 serve_until_end (Cli *cli, SnapNbdServer *server, SnapExports *exports,
-                 CliInterrupt *interrupt, int parent, GError **error)
+                 CliServeWatch *watch, GError **error)
 {
+  if (!cli_serve_watch_write (watch, server, error))
+    return FALSE;
   snap_nbd_server_start (server);
   if (!cli_announce (cli,
                      has_volume (cli) ? CLI_ANNOUNCE_POINTS : CLI_ANNOUNCE_ALL,
                      server, exports, error))
     return FALSE;
   cli_service_manager_tell (&manager, "READY=1");
-  wait_for_end (interrupt, parent);
+  cli_serve_watch_wait (watch, server);
   cli_service_manager_tell (&manager, "STOPPING=1");
   snap_nbd_server_stop (server, GRACE_MS);
+  cli_serve_watch_tell (watch, server);
   return TRUE;
 }
 
@@ -223,16 +214,16 @@ serve (Cli *cli, SnapExports *exports, GError **error)
     .keep_pages = keep_cache,
     .log = cli->options.quiet ? NULL : warn,
   };
-  g_autoptr (CliInterrupt) interrupt = cli_interrupt_new ();
-  g_autoptr (SnapNbdServer) server = NULL;
-  int parent = -1;
+  g_autoptr (SnapNbdServer) server = snap_nbd_server_new (exports, &how, error);
+  g_auto (CliServeWatch) watch = CLI_SERVE_WATCH_INIT;
 
-  if (with_parent && (parent = cli_parent_open (error)) < 0)
-    return FALSE;
-  server = snap_nbd_server_new (exports, &how, error);
+  cli_interrupt_defer ();
   return server != NULL && cli_tls_apply (&tls, server, error)
          && listen_everywhere (server, error)
-         && serve_until_end (cli, server, exports, interrupt, parent, error);
+         && cli_serve_watch_init (
+             &watch, with_parent ? CLI_SERVE_WITH_PARENT : CLI_SERVE_ALONE,
+             metrics, error)
+         && serve_until_end (cli, server, exports, &watch, error);
 }
 
 static gboolean

@@ -9,7 +9,7 @@
 #include "snapshot-core/base/error.h"
 
 /* Ends the thread; never sent by a person. */
-#define SIGNAL_STOP SIGUSR1
+#define SIGNAL_STOP SIGUSR2
 
 struct _CliInterrupt {
   GCancellable *cancellable;
@@ -29,16 +29,32 @@ wait_for_signals (void *data)
   return NULL;
 }
 
+static void
+fill_signals (sigset_t *signals)
+{
+  static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGNAL_STOP };
+
+  sigemptyset (signals);
+  for (gsize i = 0; i < G_N_ELEMENTS (numbers); i++)
+    sigaddset (signals, numbers[i]);
+}
+
+void
+cli_interrupt_defer (void)
+{
+  sigset_t signals;
+
+  fill_signals (&signals);
+  pthread_sigmask (SIG_BLOCK, &signals, NULL);
+}
+
 CliInterrupt *
 cli_interrupt_new (void)
 {
-  static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGNAL_STOP };
   CliInterrupt *self = g_new0 (CliInterrupt, 1);
 
   self->cancellable = g_cancellable_new ();
-  sigemptyset (&self->waited_for);
-  for (gsize i = 0; i < G_N_ELEMENTS (numbers); i++)
-    sigaddset (&self->waited_for, numbers[i]);
+  fill_signals (&self->waited_for);
 
   /* Blocked before the thread starts, so that every thread inherits it. */
   pthread_sigmask (SIG_BLOCK, &self->waited_for, &self->saved_mask);

@@ -10,6 +10,9 @@
 
 typedef struct _CliInterrupt CliInterrupt;
 
+/* Have the signals wait until that is started. */
+void cli_interrupt_defer (void);
+
 /* Start waiting for the signals, in a thread of its own. */
 CliInterrupt *cli_interrupt_new (void);
 

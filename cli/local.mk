@@ -27,6 +27,8 @@ libsnap_cli_la_SOURCES = \
 	%D%/parent.c %D%/parent.h \
 	%D%/points.c %D%/points.h \
 	%D%/progress.c %D%/progress.h \
+	%D%/serve-status.c %D%/serve-status.h \
+	%D%/serve-watch.c %D%/serve-watch.h \
 	%D%/service-manager.c %D%/service-manager.h \
 	%D%/strip.c %D%/strip.h \
 	%D%/table.c %D%/table.h \

@@ -68,7 +68,7 @@ _nbdsnap() {
 
     case $prev in
         --state-dir) _filedir -d; return ;;
-        --secret | --socket | --qmp | --agent) _filedir; return ;;
+        --secret | --socket | --metrics | --qmp | --agent) _filedir; return ;;
         --scratch) _filedir -d; return ;;
         -U) [[ $verb == serve ]] && _filedir && return ;;
         --format) mapfile -t COMPREPLY < <(compgen -W 'text json qemu-map map totals' -- "$cur"); return ;;
@@ -90,7 +90,7 @@ _nbdsnap() {
             delete) own='--dry-run' ;;
             doctor) own='--dry-run --forget' ;;
             diff) own='--format' ;;
-            serve) own='--listen --socket --port --max-connections --timeout --exit-with-parent --keep-cache --tls --tls-certificates --tls-verify-peer --tls-psk' ;;
+            serve) own='--listen --socket --port --max-connections --timeout --exit-with-parent --keep-cache --metrics --tls --tls-certificates --tls-verify-peer --tls-psk' ;;
         esac
         mapfile -t COMPREPLY < <(compgen -W "$own $global" -- "$cur")
         return

@@ -116,6 +116,7 @@ begin_tls (SnapNbdConnection *self, SnapNbdHandshake *handshake)
   if (secured == NULL)
     return FALSE;
   self->stream = secured;
+  snap_nbd_count (&self->terms->counters.n_secured, 1);
   snap_nbd_handshake_secured (handshake);
   return TRUE;
 }
@@ -364,7 +365,7 @@ transmit (SnapNbdConnection *self, SnapNbdAgreement agreement)
 
   snap_nbd_socket_set_timeout (self->socket, idle_ms, idle_ms);
   snap_nbd_session_init (&self->session, self->stream, &self->terms->options,
-                         &self->terms->bytes_sent, agreement);
+                         &self->terms->counters, agreement);
   self->workers =
       snap_nbd_workers_new (MAX_WORKERS, MAX_QUEUED, serve_job, self);
   take_requests (self);

@@ -5,6 +5,7 @@
 #ifndef NBD_SERVER_CONNECTION_H
 #define NBD_SERVER_CONNECTION_H
 
+#include "nbd-server/counters.h"
 #include "nbd-server/handshake.h"
 #include "nbd-server/server.h"
 #include "nbd-server/stream.h"
@@ -21,7 +22,7 @@ typedef struct {
                             GError **error);
   gpointer secure_data;
 
-  gint64 bytes_sent; /* atomic: of data */
+  SnapNbdCounters counters;
 } SnapNbdTerms;
 
 typedef struct _SnapNbdConnection SnapNbdConnection;

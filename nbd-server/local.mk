@@ -4,6 +4,7 @@ libsnap_nbd_server_la_SOURCES = \
 	%D%/ahead.c %D%/ahead.h \
 	%D%/connection.c %D%/connection.h \
 	%D%/context.c %D%/context.h \
+	%D%/counters.h \
 	%D%/failure.c %D%/failure.h \
 	%D%/handshake-contexts.c %D%/handshake-private.h \
 	%D%/handshake.c %D%/handshake.h \

@@ -80,7 +80,7 @@ write_bytes (SnapNbdSession *session, const void *header, gsize header_length,
 static void
 count_data (SnapNbdSession *session, guint64 length)
 {
-  __atomic_fetch_add (session->bytes_sent, (gint64) length, __ATOMIC_RELAXED);
+  snap_nbd_count (&session->counters->bytes_sent, (gint64) length);
 }
 
 /* The file range at @offset, of at most what one chunk carries. */

@@ -366,12 +366,18 @@ snap_nbd_server_free (SnapNbdServer *self)
 SnapNbdServerStatus
 snap_nbd_server_status (SnapNbdServer *self)
 {
+  const SnapNbdCounters *counters = &self->terms.counters;
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
 
   return (SnapNbdServerStatus){
     .n_connections = self->n_connections,
     .n_accepted = self->n_accepted,
     .n_refused = self->n_refused,
-    .bytes_sent = __atomic_load_n (&self->terms.bytes_sent, __ATOMIC_RELAXED),
+    .n_secured = snap_nbd_counted (&counters->n_secured),
+    .n_reads = snap_nbd_counted (&counters->n_reads),
+    .n_statuses = snap_nbd_counted (&counters->n_statuses),
+    .n_caches = snap_nbd_counted (&counters->n_caches),
+    .n_failures = snap_nbd_counted (&counters->n_failures),
+    .bytes_sent = snap_nbd_counted (&counters->bytes_sent),
   };
 }

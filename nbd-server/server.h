@@ -77,12 +77,15 @@ void snap_nbd_server_stop (SnapNbdServer *self, guint grace_ms);
 void snap_nbd_server_free (SnapNbdServer *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapNbdServer, snap_nbd_server_free)
 
-/* What there is to tell at a moment. */
+/* What there is to tell at a moment; all but the first since the start.  Any
+   thread may ask. */
 typedef struct {
   guint n_connections;
-  guint64 n_accepted, n_refused; /* since the start */
-  guint64 bytes_sent;            /* data of connections that ended, and of those
-                                    that are there */
+  guint64 n_accepted, n_refused;
+  guint64 n_secured; /* of those accepted, by TLS */
+  guint64 n_reads, n_statuses, n_caches;
+  guint64 n_failures; /* requests that were answered with an error */
+  guint64 bytes_sent; /* of data */
 } SnapNbdServerStatus;
 
 SnapNbdServerStatus snap_nbd_server_status (SnapNbdServer *self);

@@ -24,13 +24,13 @@ clear_source (gpointer source)
 
 void
 snap_nbd_session_init (SnapNbdSession *self, SnapNbdStream *stream,
-                       const SnapNbdServerOptions *options, gint64 *bytes_sent,
-                       SnapNbdAgreement agreement)
+                       const SnapNbdServerOptions *options,
+                       SnapNbdCounters *counters, SnapNbdAgreement agreement)
 {
   *self = (SnapNbdSession){
     .stream = stream,
     .options = options,
-    .bytes_sent = bytes_sent,
+    .counters = counters,
     .style = agreement.style,
     .export = agreement.export,
     .size = agreement.size,
@@ -119,6 +119,7 @@ snap_nbd_session_refuse (SnapNbdSession *self, const SnapNbdReplyTo *to,
 {
   guint8 message[SNAP_NBD_MAX_ERROR];
 
+  snap_nbd_count (&self->counters->n_failures, 1);
   return snap_nbd_session_send (self, message,
                                 snap_nbd_put_error (message, to, error, text));
 }
@@ -170,12 +171,15 @@ snap_nbd_session_serve (SnapNbdSession *self, const SnapNbdJob *job)
     return;
   switch (job->type) {
   case SNAP_NBD_CMD_READ:
+    snap_nbd_count (&self->counters->n_reads, 1);
     snap_nbd_session_read (self, job);
     return;
   case SNAP_NBD_CMD_BLOCK_STATUS:
+    snap_nbd_count (&self->counters->n_statuses, 1);
     snap_nbd_session_status (self, job);
     return;
   default:
+    snap_nbd_count (&self->counters->n_caches, 1);
     serve_cache (self, job);
     return;
   }

@@ -7,6 +7,7 @@
 #define NBD_SERVER_SESSION_H
 
 #include "nbd-server/ahead.h"
+#include "nbd-server/counters.h"
 #include "nbd-server/handshake.h"
 #include "nbd-server/sent.h"
 #include "nbd-server/server.h"
@@ -29,19 +30,20 @@ typedef struct {
   guint64 size;
   GArray *sources; /* SnapNbdSource */
 
-  SnapNbdAhead ahead;     /* of the thread that reads requests */
-  SnapNbdSent sent;       /* under `output` */
-  gboolean has_sent_file; /* under `output`: the socket may refer to pages */
-  GMutex output;          /* held while a message is written */
-  GMutex status;          /* one answer at a time is put together */
-  gint broken;            /* atomic: no message can be written any more */
-  gint64 *bytes_sent;     /* atomic, the server's: of data */
+  SnapNbdAhead ahead;        /* of the thread that reads requests */
+  SnapNbdSent sent;          /* under `output` */
+  gboolean has_sent_file;    /* under `output`: the socket may refer to pages */
+  GMutex output;             /* held while a message is written */
+  GMutex status;             /* one answer at a time is put together */
+  gint broken;               /* atomic: no message can be written any more */
+  SnapNbdCounters *counters; /* the server's */
 } SnapNbdSession;
 
 /* Take over what was agreed on. */
 void snap_nbd_session_init (SnapNbdSession *self, SnapNbdStream *stream,
                             const SnapNbdServerOptions *options,
-                            gint64 *bytes_sent, SnapNbdAgreement agreement);
+                            SnapNbdCounters *counters,
+                            SnapNbdAgreement agreement);
 void snap_nbd_session_clear (SnapNbdSession *self);
 
 /* One request to be served. */
