@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include "cli/announce.h"
+#include "cli/confine.h"
 #include "cli/output.h"
 #include "cli/serve-watch.h"
 #include "cli/service-manager.h"
@@ -30,6 +31,8 @@ static int timeout_s;
 static gboolean with_parent;
 static gboolean keep_cache;
 static char *metrics;
+static char *user_text;
+static gboolean confine;
 static CliServiceManager manager;
 static CliTls tls;
 
@@ -51,6 +54,11 @@ static const GOptionEntry options[] = {
     "Leave in the page cache what was not there before", NULL },
   { "metrics", 0, 0, G_OPTION_ARG_FILENAME, &metrics,
     "Write counters there every 10 seconds, as Prometheus reads them", "FILE" },
+  { "user", 0, 0, G_OPTION_ARG_STRING, &user_text,
+    "Open everything, then become that user; implies --confine", "USER" },
+  { "confine", 0, 0, G_OPTION_ARG_NONE, &confine,
+    "Open everything, then let the kernel refuse what is not needed to serve",
+    NULL },
   { "tls", 0, 0, G_OPTION_ARG_STRING, &tls.policy,
     "off, on or require (default: require where keys are given)", "POLICY" },
   { "tls-certificates", 0, 0, G_OPTION_ARG_FILENAME, &tls.certificates,
@@ -204,6 +212,60 @@ serve_until_end (Cli *cli, SnapNbdServer *server, SnapExports *exports,
   return TRUE;
 }
 
+/* ---- privileges ---- */
+
+static void
+let_go (gpointer server)
+{
+  snap_nbd_server_let_go (server);
+}
+
+/* What this process made, and may not be able to remove. */
+static void
+clean_up (gpointer server)
+{
+  snap_nbd_server_free (server);
+  cli_tls_clear (&tls);
+}
+
+/* An older kernel has nothing to confine with. */
+static gboolean
+confine_if_possible (GError **error)
+{
+  g_autofree char *directory =
+      metrics != NULL ? g_path_get_dirname (metrics) : NULL;
+  g_autoptr (GError) reason = NULL;
+
+  if (cli_confine (directory, &reason))
+    return TRUE;
+  if (!g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_UNSUPPORTED)) {
+    g_propagate_error (error, g_steal_pointer (&reason));
+    return FALSE;
+  }
+  cli_say ("--confine: %s", reason->message);
+  return TRUE;
+}
+
+/* From here on this process has what it needs, and no more.  Comparisons are
+   made by another one. */
+static gboolean
+give_up_privileges (SnapNbdServer *server, SnapExports *exports, GError **error)
+{
+  static const SnapExportsTwinFuncs funcs = { let_go, clean_up };
+  CliUser user = { 0 };
+  gboolean done;
+
+  if (user_text == NULL && !confine)
+    return TRUE;
+  if (user_text != NULL && !cli_user_find (&user, user_text, error))
+    return FALSE;
+  done = snap_exports_separate (exports, &funcs, server, error)
+         && (user_text == NULL || cli_user_become (&user, error))
+         && confine_if_possible (error);
+  g_free (user.name);
+  return done;
+}
+
 static gboolean
 serve (Cli *cli, SnapExports *exports, GError **error)
 {
@@ -220,6 +282,7 @@ serve (Cli *cli, SnapExports *exports, GError **error)
   cli_interrupt_defer ();
   return server != NULL && cli_tls_apply (&tls, server, error)
          && listen_everywhere (server, error)
+         && give_up_privileges (server, exports, error)
          && cli_serve_watch_init (
              &watch, with_parent ? CLI_SERVE_WITH_PARENT : CLI_SERVE_ALONE,
              metrics, error)

@@ -15,6 +15,7 @@ libsnap_cli_la_SOURCES = \
 	%D%/cmd-show.c \
 	%D%/cmd-thaw.c \
 	%D%/command.c %D%/command.h \
+	%D%/confine.c %D%/confine.h \
 	%D%/diff-json.c \
 	%D%/diff-printer.c %D%/diff-printer.h \
 	%D%/diff-text.c \

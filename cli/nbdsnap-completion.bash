@@ -70,6 +70,7 @@ _nbdsnap() {
         --state-dir) _filedir -d; return ;;
         --secret | --socket | --metrics | --qmp | --agent) _filedir; return ;;
         --scratch) _filedir -d; return ;;
+        --user) mapfile -t COMPREPLY < <(compgen -u -- "$cur"); return ;;
         -U) [[ $verb == serve ]] && _filedir && return ;;
         --format) mapfile -t COMPREPLY < <(compgen -W 'text json qemu-map map totals' -- "$cur"); return ;;
         --quiesce) mapfile -t COMPREPLY < <(compgen -W 'agent pause none' -- "$cur"); return ;;
@@ -90,7 +91,7 @@ _nbdsnap() {
             delete) own='--dry-run' ;;
             doctor) own='--dry-run --forget' ;;
             diff) own='--format' ;;
-            serve) own='--listen --socket --port --max-connections --timeout --exit-with-parent --keep-cache --metrics --tls --tls-certificates --tls-verify-peer --tls-psk' ;;
+            serve) own='--listen --socket --port --max-connections --timeout --exit-with-parent --keep-cache --metrics --user --confine --tls --tls-certificates --tls-verify-peer --tls-psk' ;;
         esac
         mapfile -t COMPREPLY < <(compgen -W "$own $global" -- "$cur")
         return

@@ -47,13 +47,20 @@ remove_path (const SnapNbdListener *self)
 }
 
 void
+snap_nbd_listener_let_go (SnapNbdListener *self)
+{
+  for (guint i = 0; i < self->sockets->len; i++)
+    close (g_array_index (self->sockets, int, i));
+  g_array_set_size (self->sockets, 0);
+}
+
+void
 snap_nbd_listener_close (SnapNbdListener *self)
 {
   if (self == NULL)
     return;
   remove_path (self);
-  for (guint i = 0; i < self->sockets->len; i++)
-    close (g_array_index (self->sockets, int, i));
+  snap_nbd_listener_let_go (self);
   g_array_unref (self->sockets);
   g_free (self->path);
   g_free (self->host);

@@ -23,6 +23,9 @@ SnapNbdListener *snap_nbd_listener_adopt (int fd, GError **error);
 
 /* Also removes the Unix socket, if it is still the one that was made. */
 void snap_nbd_listener_close (SnapNbdListener *self);
+
+/* Close the sockets, but leave the rest to a later close. */
+void snap_nbd_listener_let_go (SnapNbdListener *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapNbdListener, snap_nbd_listener_close)
 
 guint snap_nbd_listener_n_sockets (const SnapNbdListener *self);

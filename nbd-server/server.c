@@ -349,6 +349,13 @@ snap_nbd_server_stop (SnapNbdServer *self, guint grace_ms)
 }
 
 void
+snap_nbd_server_let_go (SnapNbdServer *self)
+{
+  for (guint i = 0; i < self->listeners->len; i++)
+    snap_nbd_listener_let_go (g_ptr_array_index (self->listeners, i));
+}
+
+void
 snap_nbd_server_free (SnapNbdServer *self)
 {
   if (self == NULL)

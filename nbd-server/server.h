@@ -73,6 +73,10 @@ void snap_nbd_server_start (SnapNbdServer *self);
  */
 void snap_nbd_server_stop (SnapNbdServer *self, guint grace_ms);
 
+/* In a process that was forked before the start, and only cleans up: close the
+   sockets.  The free will still remove their files. */
+void snap_nbd_server_let_go (SnapNbdServer *self);
+
 /* Stops first, if that was not done. */
 void snap_nbd_server_free (SnapNbdServer *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapNbdServer, snap_nbd_server_free)

@@ -23,7 +23,8 @@ libsnap_os_la_SOURCES = \
 	%D%/path.c %D%/path.h \
 	%D%/peer.c %D%/peer.h \
 	%D%/reflink.c %D%/reflink.h \
-	%D%/reserved-directory.c %D%/reserved-directory.h
+	%D%/reserved-directory.c %D%/reserved-directory.h \
+	%D%/twin.c %D%/twin.h
 libsnap_os_la_CPPFLAGS = $(AM_CPPFLAGS) $(LIBNBD_CFLAGS) $(BTRFSUTIL_CFLAGS) \
 	$(DEVMAPPER_CFLAGS) \
 	-DSNAP_DEVMAPPER_SONAME='"$(DEVMAPPER_SONAME)"' \

@@ -2,8 +2,34 @@
 #include "config.h"
 
 #include "snapshot-core/service/export-private.h"
+#include "snapshot-core/service/export-twin.h"
 
 /* ---- pairs ---- */
+
+/* A SnapExportCompareFunc. */
+static gboolean
+compare (SnapExportPoint *from, SnapExportPoint *to, SnapExtentFunc emit,
+         gpointer emit_data, gpointer exports, GError **error)
+{
+  SnapExports *self = exports;
+
+  if (self->twin != NULL)
+    return snap_export_twin_compare (self->twin, self->volumes, from, to,
+                                     self->cancellable, emit, emit_data, error);
+  return snap_export_points_compare (from, to, self->cancellable, emit,
+                                     emit_data, error);
+}
+
+/* The storage may have to be asked, which takes privileges, too. */
+gboolean
+snap_exports_check (SnapExports *self, SnapExportPoint *from,
+                    SnapExportPoint *to, GError **error)
+{
+  if (self->twin != NULL)
+    return snap_export_twin_check (self->twin, self->volumes, from, to,
+                                   self->cancellable, error);
+  return snap_diff_check (to->volume, from->point, to->point, error);
+}
 
 SnapExportPair *
 snap_exports_pair_of (SnapExports *self, SnapExportVolume *volume,
@@ -14,7 +40,7 @@ snap_exports_pair_of (SnapExports *self, SnapExportVolume *volume,
   SnapExportPair *pair = g_hash_table_lookup (self->pairs, name);
 
   if (pair == NULL) {
-    pair = snap_export_pair_new (from, to, &self->cancelled);
+    pair = snap_export_pair_new (from, to, compare, self);
     g_hash_table_insert (self->pairs, g_steal_pointer (&name), pair);
   }
   return pair;
@@ -23,7 +49,54 @@ snap_exports_pair_of (SnapExports *self, SnapExportVolume *volume,
 void
 snap_exports_cancel (SnapExports *self)
 {
-  g_atomic_int_set (&self->cancelled, TRUE);
+  g_cancellable_cancel (self->cancellable);
+}
+
+/* ---- privileges ---- */
+
+typedef struct {
+  SnapExports *exports;
+  const SnapExportsTwinFuncs *funcs;
+  gpointer user_data;
+} Separate;
+
+/* The whole life of the process that keeps them.  It is also the one that can
+   remove what was made with them. */
+static void
+run_separately (int socket, gpointer separate)
+{
+  const Separate *self = separate;
+
+  if (self->funcs->begin != NULL)
+    self->funcs->begin (self->user_data);
+  snap_export_twin_run (socket, self->exports->volumes);
+  snap_exports_free (self->exports);
+  if (self->funcs->end != NULL)
+    self->funcs->end (self->user_data);
+}
+
+static void
+keep_open (SnapExports *self)
+{
+  for (guint i = 0; i < self->volumes->len; i++) {
+    GPtrArray *points =
+        ((SnapExportVolume *) g_ptr_array_index (self->volumes, i))->points;
+
+    for (guint j = 0; j < points->len; j++)
+      snap_export_point_keep_open (g_ptr_array_index (points, j));
+  }
+}
+
+gboolean
+snap_exports_separate (SnapExports *self, const SnapExportsTwinFuncs *funcs,
+                       gpointer user_data, GError **error)
+{
+  Separate separate = { self, funcs, user_data };
+
+  keep_open (self);
+  self->twin =
+      snap_twin_start ("nbdsnap-compare", run_separately, &separate, error);
+  return self->twin != NULL;
 }
 
 /* ---- holds ---- */
@@ -59,10 +132,9 @@ list_one (SnapExportPoint *point, gpointer listing)
 static gboolean
 list_comparable (SnapExportPoint *point, gpointer listing)
 {
-  const SnapExport *export = ((const Listing *) listing)->export;
+  SnapExport *export = ((const Listing *) listing)->export;
 
-  return !snap_diff_comparable (export->volume->volume, point->point,
-                                export->point->point)
+  return !snap_exports_check (export->exports, point, export->point, NULL)
          || list_one (point, listing);
 }
 
@@ -106,8 +178,7 @@ snap_export_find_pair (SnapExport *self, const char *base, GError **error)
                     self->name, base);
     return NULL;
   }
-  if (!snap_diff_check (self->volume->volume, from->point, self->point->point,
-                        error))
+  if (!snap_exports_check (self->exports, from, self->point, error))
     return NULL;
   return snap_exports_pair_of (self->exports, self->volume, from, self->point);
 }

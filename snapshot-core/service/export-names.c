@@ -297,10 +297,8 @@ find_in (SnapExportVolume *volume, const char *name, GError **error)
     no_such_export (name, error);
     return NULL;
   }
-  if (!check_image (to, error)
-      || (from != NULL && !check_pair (from, to, error)))
-    return NULL;
-  return snap_export_name_new (volume, from, to);
+  return check_image (to, error) ? snap_export_name_new (volume, from, to)
+                                 : NULL;
 }
 
 SnapExportName *

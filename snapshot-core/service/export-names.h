@@ -40,9 +40,10 @@ gboolean snap_export_names_resolve (SnapRegistry *registry, SnapState *state,
 
 /*
  * Find the export that a client's @name means among volumes that are served
- * whole.  The caller frees it.
+ * whole.  Of a range, whether it can be compared is not checked.  The caller
+ * frees it.
  *
- * Errors: NOT_FOUND, NOT_COMPARABLE.
+ * Errors: NOT_FOUND.
  */
 SnapExportName *snap_export_names_find (const GPtrArray *volumes,
                                         const char *name, GError **error);

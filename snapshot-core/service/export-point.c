@@ -73,17 +73,46 @@ snap_export_point_close (SnapExportPoint *self)
   close_image (self);
 }
 
+/* Some storage is only made ready by the first read. */
+void
+snap_export_point_keep_open (SnapExportPoint *self)
+{
+  SnapImage *image =
+      self->point->no_image ? NULL : snap_export_point_open (self, NULL);
+  guint8 byte;
+
+  if (image != NULL && image->size > 0
+      && self->volume->driver->activate != NULL)
+    (void) image->ops->read_at (image, 0, &byte, sizeof byte, NULL);
+}
+
+gboolean
+snap_export_points_compare (SnapExportPoint *from, SnapExportPoint *to,
+                            GCancellable *cancellable, SnapExtentFunc emit,
+                            gpointer user_data, GError **error)
+{
+  SnapDiffResult result;
+  g_autoptr (SnapDiff) diff = snap_diff_new (NULL, from->volume, from->point,
+                                             to->volume, to->point, error);
+
+  if (diff == NULL)
+    return FALSE;
+  snap_diff_set_cancellable (diff, cancellable);
+  return snap_diff_run (diff, emit, user_data, &result, error);
+}
+
 /* ---- pairs, of points that are held ---- */
 
 SnapExportPair *
 snap_export_pair_new (SnapExportPoint *from, SnapExportPoint *to,
-                      const gint *cancelled)
+                      SnapExportCompareFunc compare, gpointer compare_data)
 {
   SnapExportPair *self = g_new0 (SnapExportPair, 1);
 
   self->from = from;
   self->to = to;
-  self->cancelled = cancelled;
+  self->compare = compare;
+  self->compare_data = compare_data;
   g_mutex_init (&self->lock);
   return self;
 }
@@ -97,35 +126,13 @@ snap_export_pair_free (SnapExportPair *self)
   g_free (self);
 }
 
-typedef struct {
-  const SnapExportPair *pair;
-  SnapExtents *dirty;
-} Comparison;
-
-static gboolean
-collect (const SnapExtent *extent, gpointer comparison, GError **error)
-{
-  const Comparison *self = comparison;
-
-  if (g_atomic_int_get (self->pair->cancelled))
-    return snap_error_set (error, SNAP_ERROR_CANCELLED,
-                           "%s: the comparison was called off",
-                           self->pair->to->volume->location);
-  return snap_extents_append_func (extent, self->dirty, error);
-}
-
 static SnapExtents *
 compare (SnapExportPair *self, GError **error)
 {
   g_autoptr (SnapExtents) dirty = snap_extents_new ();
-  Comparison comparison = { self, dirty };
-  SnapDiffResult result;
-  g_autoptr (SnapDiff) diff =
-      snap_diff_new (NULL, self->from->volume, self->from->point,
-                     self->to->volume, self->to->point, error);
 
-  if (diff == NULL
-      || !snap_diff_run (diff, collect, &comparison, &result, error))
+  if (!self->compare (self->from, self->to, snap_extents_append_func, dirty,
+                      self->compare_data, error))
     return NULL;
   return g_steal_pointer (&dirty);
 }

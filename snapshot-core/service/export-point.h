@@ -35,9 +35,28 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapExportPoint, snap_export_point_free)
 SnapImage *snap_export_point_open (SnapExportPoint *self, GError **error);
 void snap_export_point_close (SnapExportPoint *self);
 
+/* Open the image for good, with all that its first read takes.  What cannot
+   be opened fails again when a client wants it. */
+void snap_export_point_keep_open (SnapExportPoint *self);
+
+/* Compare two points that are held.  Any thread.  Errors: as
+   snap_diff_run(). */
+gboolean snap_export_points_compare (SnapExportPoint *from, SnapExportPoint *to,
+                                     GCancellable *cancellable,
+                                     SnapExtentFunc emit, gpointer user_data,
+                                     GError **error);
+
+/* Somebody who compares two points of an export. */
+typedef gboolean (*SnapExportCompareFunc) (SnapExportPoint *from,
+                                           SnapExportPoint *to,
+                                           SnapExtentFunc emit,
+                                           gpointer emit_data,
+                                           gpointer user_data, GError **error);
+
 struct _SnapExportPair {
   SnapExportPoint *from, *to; /* borrowed */
-  const gint *cancelled;      /* of all pairs; atomic */
+  SnapExportCompareFunc compare;
+  gpointer compare_data;
 
   GMutex lock;
   gint done;          /* atomic; the rest is under the lock, final once done */
@@ -45,10 +64,10 @@ struct _SnapExportPair {
   GError *error;
 };
 
-/* A run that finds *cancelled set fails. */
 SnapExportPair *snap_export_pair_new (SnapExportPoint *from,
                                       SnapExportPoint *to,
-                                      const gint *cancelled);
+                                      SnapExportCompareFunc compare,
+                                      gpointer compare_data);
 void snap_export_pair_free (SnapExportPair *self);
 
 #endif

@@ -5,6 +5,7 @@
 #ifndef SNAP_SERVICE_EXPORT_PRIVATE_H
 #define SNAP_SERVICE_EXPORT_PRIVATE_H
 
+#include "snapshot-core/os/twin.h"
 #include "snapshot-core/service/export-names.h"
 
 struct _SnapExports {
@@ -16,7 +17,9 @@ struct _SnapExports {
 
   GMutex lock;
   GHashTable *pairs; /* name → SnapExportPair, grows under the lock */
-  gint cancelled;    /* atomic */
+
+  GCancellable *cancellable; /* ends comparisons */
+  SnapTwin *twin;            /* makes them, if it is there */
 };
 
 struct _SnapExport {
@@ -28,6 +31,11 @@ struct _SnapExport {
   char *name;
   char *description;
 };
+
+/* Whether two points of a volume can be compared.  Errors: NOT_COMPARABLE,
+   USAGE. */
+gboolean snap_exports_check (SnapExports *self, SnapExportPoint *from,
+                             SnapExportPoint *to, GError **error);
 
 /* The pair of two points of @volume, made at its first use and then kept. */
 SnapExportPair *snap_exports_pair_of (SnapExports *self,

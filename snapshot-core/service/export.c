@@ -33,6 +33,7 @@ exports_new (SnapState *state)
   self->by_name = g_hash_table_new (g_str_hash, g_str_equal);
   self->pairs = g_hash_table_new_full (g_str_hash, g_str_equal, g_free,
                                        (GDestroyNotify) snap_export_pair_free);
+  self->cancellable = g_cancellable_new ();
   g_mutex_init (&self->lock);
   return self;
 }
@@ -63,6 +64,8 @@ snap_exports_free (SnapExports *self)
   g_ptr_array_unref (self->volumes);
   g_mutex_clear (&self->lock);
   g_free (self->default_name);
+  g_object_unref (self->cancellable);
+  snap_twin_end (self->twin);
   g_free (self);
 }
 
@@ -122,7 +125,10 @@ snap_export_open (SnapExports *exports, const char *name, GError **error)
   found = snap_export_names_find (exports->volumes, wanted, error);
   if (found == NULL)
     return NULL;
-  self = open_named (exports, found, error);
+  self = found->from == NULL
+                 || snap_exports_check (exports, found->from, found->to, error)
+             ? open_named (exports, found, error)
+             : NULL;
   snap_export_name_free (found);
   return self;
 }

@@ -123,6 +123,24 @@ void snap_exports_hold_bases (SnapExports *self);
 /* Make comparisons that run, and those to come, fail with CANCELLED. */
 void snap_exports_cancel (SnapExports *self);
 
+/* Called in the second process, first and last; both may be NULL. */
+typedef struct {
+  void (*begin) (gpointer user_data);
+  void (*end) (gpointer user_data);
+} SnapExportsTwinFuncs;
+
+/*
+ * Get ready to give up privileges: open everything that is held, and start a
+ * second process that keeps them, makes the comparisons, and afterwards removes
+ * what this one no longer can.  After snap_exports_hold_bases(), and before any
+ * other thread is started.
+ *
+ * Errors: IO.
+ */
+gboolean snap_exports_separate (SnapExports *self,
+                                const SnapExportsTwinFuncs *funcs,
+                                gpointer user_data, GError **error);
+
 /* Called with each base that an export lists, written as in export names. */
 typedef gboolean (*SnapExportBaseFunc) (const char *base, gpointer user_data);
 

@@ -11,6 +11,7 @@ libsnap_service_la_SOURCES = \
 	%D%/export-names.c %D%/export-names.h \
 	%D%/export-pages.c \
 	%D%/export-point.c %D%/export-point.h \
+	%D%/export-twin.c %D%/export-twin.h \
 	%D%/export-volume.c %D%/export-volume.h \
 	%D%/export.c %D%/export.h \
 	%D%/guard.c %D%/guard.h \

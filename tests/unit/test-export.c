@@ -186,6 +186,60 @@ test_the_padding_is_never_dirty (MemoryTest *f, gconstpointer data)
   g_assert_cmpuint (snap_extents_end (dirty), ==, MEMORY_EXPORT_SIZE);
 }
 
+/* ---- in a process of its own ---- */
+
+static const SnapExportsTwinFuncs no_funcs;
+
+static SnapExports *
+separated (MemoryTest *f)
+{
+  SnapExports *exports = MEMORY_EXPORTS (f, "memory:disk");
+  GError *error = NULL;
+
+  g_assert_true (snap_exports_separate (exports, &no_funcs, NULL, &error));
+  g_assert_no_error (error);
+  return exports;
+}
+
+static void
+test_a_twin_compares_and_not_this_process (MemoryTest *f, gconstpointer data)
+{
+  g_autoptr (SnapExports) exports = separated (f);
+  gint n_diffs = 0;
+
+  memory_driver_set_hook (count_diffs, &n_diffs);
+  ask_dirty (exports);
+  g_assert_cmpint (n_diffs, ==, 0);
+}
+
+static void
+test_a_twin_tells_why_it_failed (MemoryTest *f, gconstpointer data)
+{
+  g_autoptr (SnapExports) exports = NULL;
+  g_autoptr (SnapExport) export = NULL;
+  g_autoptr (GError) error = NULL;
+
+  memory_driver_fail (MEMORY_DIFF, 1);
+  exports = separated (f);
+  export = memory_export_open (exports, "mon..tue");
+  g_assert_null (snap_export_dirty (export, &error));
+  g_assert_error (error, SNAP_ERROR, SNAP_ERROR_IO);
+  g_assert_nonnull (strstr (error->message, "disk"));
+}
+
+static void
+test_a_comparison_by_a_twin_can_be_called_off (MemoryTest *f,
+                                               gconstpointer data)
+{
+  g_autoptr (SnapExports) exports = separated (f);
+  g_autoptr (SnapExport) export = memory_export_open (exports, "mon..tue");
+  g_autoptr (GError) error = NULL;
+
+  snap_exports_cancel (exports);
+  g_assert_null (snap_export_dirty (export, &error));
+  g_assert_error (error, SNAP_ERROR, SNAP_ERROR_CANCELLED);
+}
+
 #define ADD(name, test)                                                     \
   g_test_add ("/export/" name, MemoryTest, NULL, memory_export_setup, test, \
               memory_test_teardown)
@@ -202,5 +256,10 @@ main (int argc, char **argv)
   ADD ("a-pair-is-compared-once", test_a_pair_is_compared_once);
   ADD ("a-failed-diff-stays-failed", test_a_failed_diff_stays_failed);
   ADD ("the-padding-is-never-dirty", test_the_padding_is_never_dirty);
+  ADD ("twin/compares-and-not-this-process",
+       test_a_twin_compares_and_not_this_process);
+  ADD ("twin/tells-why-it-failed", test_a_twin_tells_why_it_failed);
+  ADD ("twin/a-comparison-can-be-called-off",
+       test_a_comparison_by_a_twin_can_be_called_off);
   return g_test_run ();
 }
