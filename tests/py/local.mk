@@ -29,6 +29,7 @@ SNAP_PY_QUICK = \
 	%D%/test_serve_neighbours.py \
 	%D%/test_serve_privileges.py \
 	%D%/test_serve_process.py \
+	%D%/test_serve_recipes.py \
 	%D%/test_serve_requests.py \
 	%D%/test_serve_status.py \
 	%D%/test_serve_tls.py \
