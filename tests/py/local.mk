@@ -23,6 +23,7 @@ SNAP_PY_QUICK = \
 	%D%/test_serve.py \
 	%D%/test_serve_cache.py \
 	%D%/test_serve_conformance.py \
+	%D%/test_serve_faults.py \
 	%D%/test_serve_hold.py \
 	%D%/test_serve_interop.py \
 	%D%/test_serve_limits.py \
