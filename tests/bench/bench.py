@@ -6,6 +6,7 @@ import sys
 import benchlib
 import bench_btrfs
 import bench_diff
+import bench_serve
 import bench_status
 import bench_thin
 import bench_throughput
@@ -15,6 +16,7 @@ BENCHES = {
     "diff": bench_diff,
     "throughput": bench_throughput,
     "status": bench_status,
+    "serve": bench_serve,
     "btrfs": bench_btrfs,
     "xfs": bench_xfs,
     "thin": bench_thin,

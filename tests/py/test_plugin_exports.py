@@ -181,4 +181,4 @@ def test_nbdkit_can_describe_the_plugin():
     shown = nbd.client("nbdkit", tools.plugin().resolve(), "--help", env=nbd.environment())
     keys = [line.split("=")[0] for line in shown.splitlines()
             if re.match("[-a-z0-9]+=", line)]
-    assert keys == ["volume", "state-dir", "secret", "snapshot-dir"]
+    assert keys == ["volume", "state-dir", "secret", "snapshot-dir", "contexts"]

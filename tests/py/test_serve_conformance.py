@@ -2,6 +2,7 @@
 """The handshake of `nbdsnap serve`, in and out of order, with a strict client:
 whatever comes back is what the specification allows."""
 
+import contextlib
 import struct
 
 import pytest
@@ -101,7 +102,9 @@ def test_export_name_begins_at_once_with_zeroes_or_without(server, disk, flags, 
 @pytest.mark.parametrize("name", [b"nope", b"x" * 4096, b"x" * 4097, b"new\0", b"\xff",
                                   b"x" * (KEPT + 1)])
 def test_an_unknown_export_name_ends_the_connection(client, name):
-    client.send(wire.option(wire.OPT_EXPORT_NAME, name))
+    # It may end before the last byte of a long one is sent.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        client.send(wire.option(wire.OPT_EXPORT_NAME, name))
     assert client.has_ended()
 
 
