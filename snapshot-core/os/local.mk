@@ -19,6 +19,7 @@ libsnap_os_la_SOURCES = \
 	%D%/library.c %D%/library.h \
 	%D%/lock-file.c %D%/lock-file.h \
 	%D%/nbd-source.c %D%/nbd-source.h \
+	%D%/nbd-source-private.h %D%/nbd-source-request.c \
 	%D%/page-cache.c %D%/page-cache.h \
 	%D%/path.c %D%/path.h \
 	%D%/peer.c %D%/peer.h \

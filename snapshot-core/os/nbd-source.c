@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "config.h"
 
-#include "snapshot-core/os/nbd-source.h"
+#include "snapshot-core/os/nbd-source-private.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
-#include <libnbd.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -18,11 +17,6 @@
 #include "snapshot-core/os/command.h"
 #include "snapshot-core/os/deadline.h"
 #include "snapshot-core/os/fd.h"
-#include "snapshot-core/os/keeper.h"
-#include "snapshot-core/os/library.h"
-
-/* The longest read that every NBD server accepts, bytes. */
-#define MAX_READ (32 * 1024 * 1024)
 
 /* How long a server may take to open its image and shake hands. */
 #define HANDSHAKE_MS (60 * 1000)
@@ -44,47 +38,14 @@
 
 #define MAX_CONNECTIONS 64
 
-struct _SnapNbdSource {
-  char *name;
-  char *program;      /* the last part of its argv[0] */
-  SnapKeeper *server; /* NULL once it is reaped */
-  pid_t pid;
-  int stderr_fd; /* a memory file that the server writes to */
-  guint64 size;
-  guint patience_ms;  /* how long it may be silent over a read */
-  int silent;         /* atomic: it was killed because it did not answer */
-  GPtrArray *handles; /* of struct nbd_handle, all of them */
+#define lib snap_nbd_library
 
-  /* Borrowed handles that are free, or SELF once none is alive: whoever
-     finds that puts it back for the next one, so that nobody waits for ever. */
-  GAsyncQueue *idle;
-  guint n_alive; /* atomic */
-  char *ended;   /* why none is alive; set before SELF enters the queue */
-};
+SnapNbdLibrary snap_nbd_library;
 
 /* ---- libnbd, which brings a TLS library and an XML parser with it ---- */
 
-#define FUNCTIONS(F)            \
-  F (nbd_aio_command_completed) \
-  F (nbd_aio_connect_socket)    \
-  F (nbd_aio_is_closed)         \
-  F (nbd_aio_is_connecting)     \
-  F (nbd_aio_is_dead)           \
-  F (nbd_aio_is_ready)          \
-  F (nbd_aio_pread)             \
-  F (nbd_close)                 \
-  F (nbd_create)                \
-  F (nbd_get_error)             \
-  F (nbd_get_size)              \
-  F (nbd_poll)                  \
-  F (nbd_set_export_name)       \
-  F (nbd_set_request_structured_replies)
-
-static struct {
-  FUNCTIONS (SNAP_LIBRARY_POINTER)
-} lib;
-
-static const char *const lib_names[] = { FUNCTIONS (SNAP_LIBRARY_NAME) };
+static const char *const lib_names[] = { SNAP_NBD_FUNCTIONS (
+    SNAP_LIBRARY_NAME) };
 
 static gboolean
 load_libnbd (GError **error)
@@ -223,16 +184,12 @@ start_server (SnapNbdSource *self, const char *const *argv, const int *fds,
 
 /* Reap the server, which has ended or is about to, and say how it ended. */
 static char *
-describe_end (SnapNbdSource *self)
+describe_status (SnapNbdSource *self)
 {
   int status = snap_keeper_end (g_steal_pointer (&self->server), END_MS);
   g_autofree char *how = snap_child_status_text (status);
   g_autofree char *line = first_stderr_line (self);
 
-  if (g_atomic_int_get (&self->silent))
-    return g_strdup_printf ("%s: %s did not answer for %u s and was ended",
-                            self->name, self->program,
-                            (self->patience_ms + 999) / 1000);
   if (line == NULL)
     return g_strdup_printf ("%s: %s ended: it %s", self->name, self->program,
                             how);
@@ -240,14 +197,49 @@ describe_end (SnapNbdSource *self)
                           line, how);
 }
 
+char *
+snap_nbd_source_describe_end (SnapNbdSource *self)
+{
+  gboolean is_ours = self->server != NULL;
+  g_autofree char *text = is_ours
+                              ? describe_status (self)
+                              : g_strdup_printf ("%s: %s closed the connection",
+                                                 self->name, self->program);
+
+  if (!g_atomic_int_get (&self->silent))
+    return g_steal_pointer (&text);
+  return g_strdup_printf ("%s: %s did not answer for %u s%s", self->name,
+                          self->program, (self->patience_ms + 999) / 1000,
+                          is_ours ? " and was ended" : "");
+}
+
 /* ---- connections ---- */
 
+/* What to ask a server for. */
+typedef struct {
+  const char *export_name;
+  const char *const *contexts; /* NULL-terminated */
+} Wanted;
+
 static gboolean
-shake_hands (struct nbd_handle *nbd, int *fd, const char *export_name,
+ask_for (struct nbd_handle *nbd, const Wanted *wanted)
+{
+  const char *const *context = wanted->contexts;
+
+  if (lib.nbd_set_export_name (nbd, wanted->export_name) < 0
+      || lib.nbd_set_request_structured_replies (nbd, *context != NULL) < 0)
+    return FALSE;
+  for (; *context != NULL; context++)
+    if (lib.nbd_add_meta_context (nbd, *context) < 0)
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
+shake_hands (struct nbd_handle *nbd, int *fd, const Wanted *wanted,
              SnapDeadline deadline)
 {
-  if (lib.nbd_set_export_name (nbd, export_name) < 0
-      || lib.nbd_set_request_structured_replies (nbd, false) < 0
+  if (!ask_for (nbd, wanted)
       || lib.nbd_aio_connect_socket (nbd, snap_fd_steal (fd)) < 0)
     return FALSE;
   while (lib.nbd_aio_is_connecting (nbd)) {
@@ -263,8 +255,14 @@ close_handle (gpointer handle)
   lib.nbd_close (handle);
 }
 
+static void
+clear_socket (gpointer fd)
+{
+  snap_fd_clear (fd);
+}
+
 static gboolean
-connect_all (SnapNbdSource *self, Sockets *sockets, const char *export_name)
+connect_all (SnapNbdSource *self, Sockets *sockets, const Wanted *wanted)
 {
   SnapDeadline deadline = snap_deadline_in (HANDSHAKE_MS);
 
@@ -274,7 +272,7 @@ connect_all (SnapNbdSource *self, Sockets *sockets, const char *export_name)
     if (nbd == NULL)
       return FALSE;
     g_ptr_array_add (self->handles, nbd);
-    if (!shake_hands (nbd, &sockets->connected[i], export_name, deadline))
+    if (!shake_hands (nbd, &sockets->connected[i], wanted, deadline))
       return FALSE;
     g_async_queue_push (self->idle, nbd);
     self->n_alive++;
@@ -305,7 +303,7 @@ refuse_server (SnapNbdSource *self, GError **error)
   g_autofree char *end = NULL;
 
   g_ptr_array_set_size (self->handles, 0); /* hangs up */
-  end = describe_end (self);
+  end = snap_nbd_source_describe_end (self);
   if (ended)
     return snap_error_set (error, SNAP_ERROR_IO, "%s", end);
   return snap_error_set (error, SNAP_ERROR_IO, "%s: %s: %s", self->name,
@@ -322,6 +320,8 @@ source_new (const char *program, const char *name)
   self->stderr_fd = -1;
   self->patience_ms = READ_MS;
   self->handles = g_ptr_array_new_with_free_func (close_handle);
+  self->sockets = g_array_new (FALSE, FALSE, sizeof (int));
+  g_array_set_clear_func (self->sockets, clear_socket);
   self->idle = g_async_queue_new ();
   return self;
 }
@@ -333,6 +333,7 @@ snap_nbd_source_spawn (const char *const *argv, const int *fds, gsize n_fds,
 {
   g_autoptr (SnapNbdSource) self = source_new (argv[0], name);
   g_auto (Sockets) sockets = sockets_init (n_connections);
+  const Wanted wanted = { export_name, (const char *const[]){ NULL } };
 
   g_return_val_if_fail (n_connections > 0 && n_connections <= MAX_CONNECTIONS,
                         NULL);
@@ -345,7 +346,7 @@ snap_nbd_source_spawn (const char *const *argv, const int *fds, gsize n_fds,
   /* From here on only the server listens: when it ends, what waits in the
      backlog is refused instead of waiting for ever. */
   snap_fd_clear (&sockets.listen_fd);
-  if (!connect_all (self, &sockets, export_name) || !learn_size (self)) {
+  if (!connect_all (self, &sockets, &wanted) || !learn_size (self)) {
     sockets_clear (&sockets);
     refuse_server (self, error);
     return NULL;
@@ -353,123 +354,97 @@ snap_nbd_source_spawn (const char *const *argv, const int *fds, gsize n_fds,
   return g_steal_pointer (&self);
 }
 
+/* ---- servers that run already ---- */
+
+/* Addressed through the directory's descriptor, because a path in a socket
+   address is short. */
+static gboolean
+make_address (const char *path, struct sockaddr_un *address, int *directory_fd)
+{
+  g_autofree char *directory = g_path_get_dirname (path);
+  g_autofree char *file = g_path_get_basename (path);
+  int length;
+
+  *directory_fd = open (directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  address->sun_family = AF_UNIX;
+  length = g_snprintf (address->sun_path, sizeof address->sun_path,
+                       "/proc/self/fd/%d/%s", *directory_fd, file);
+  if (*directory_fd >= 0 && length >= (int) sizeof address->sun_path)
+    errno = ENAMETOOLONG;
+  return *directory_fd >= 0 && length < (int) sizeof address->sun_path;
+}
+
+static gboolean
+sockets_connect (Sockets *self, const struct sockaddr_un *address,
+                 GArray *copies)
+{
+  for (guint i = 0; i < self->n; i++) {
+    int copy;
+
+    self->connected[i] = unix_socket ();
+    if (self->connected[i] < 0
+        || connect (self->connected[i], (const struct sockaddr *) address,
+                    sizeof *address)
+               < 0)
+      return FALSE;
+    copy = fcntl (self->connected[i], F_DUPFD_CLOEXEC, 0);
+    if (copy < 0)
+      return FALSE;
+    g_array_append_val (copies, copy);
+  }
+  return TRUE;
+}
+
+static gboolean
+check_contexts (SnapNbdSource *self, const Wanted *wanted, GError **error)
+{
+  const char *const *context = wanted->contexts;
+
+  for (; *context != NULL; context++)
+    if (lib.nbd_can_meta_context (g_ptr_array_index (self->handles, 0),
+                                  *context)
+        != 1)
+      return snap_error_set (error, SNAP_ERROR_NOT_FOUND,
+                             "%s: %s does not offer %s", self->name,
+                             self->program, *context);
+  return TRUE;
+}
+
+SnapNbdSource *
+snap_nbd_source_connect (const char *path, const char *program,
+                         const char *export_name, const char *const *contexts,
+                         guint n_connections, const char *name, GError **error)
+{
+  g_autoptr (SnapNbdSource) self = source_new (program, name);
+  g_auto (Sockets) sockets = sockets_init (n_connections);
+  const Wanted wanted = { export_name, contexts };
+  struct sockaddr_un address = { 0 };
+  snap_autofd int directory_fd = -1;
+
+  g_return_val_if_fail (n_connections > 0 && n_connections <= MAX_CONNECTIONS,
+                        NULL);
+
+  if (!load_libnbd (error))
+    return NULL;
+  if (!make_address (path, &address, &directory_fd)
+      || !sockets_connect (&sockets, &address, self->sockets)) {
+    snap_error_set_errno (error, errno, "%s: %s", name, path);
+    return NULL;
+  }
+  if (!connect_all (self, &sockets, &wanted) || !learn_size (self)) {
+    const char *text = lib.nbd_get_error ();
+
+    snap_error_set (error, SNAP_ERROR_IO, "%s: %s: %s", name, self->program,
+                    text != NULL ? text : "no answer");
+    return NULL;
+  }
+  return check_contexts (self, &wanted, error) ? g_steal_pointer (&self) : NULL;
+}
+
 guint64
 snap_nbd_source_size (SnapNbdSource *self)
 {
   return self->size;
-}
-
-/* ---- reads ---- */
-
-static struct nbd_handle *
-take_handle (SnapNbdSource *self, GError **error)
-{
-  gpointer item = g_async_queue_pop (self->idle);
-
-  if (item != self)
-    return item;
-  g_async_queue_push (self->idle, self);
-  snap_error_set (error, SNAP_ERROR_IO, "%s", self->ended);
-  return NULL;
-}
-
-/* Leave a connection that has ended out of the queue. */
-static void
-retire_handle (SnapNbdSource *self)
-{
-  if (!g_atomic_int_dec_and_test (&self->n_alive))
-    return;
-  self->ended = describe_end (self);
-  g_async_queue_push (self->idle, self);
-}
-
-static gboolean
-has_ended (struct nbd_handle *nbd)
-{
-  return lib.nbd_aio_is_dead (nbd) || lib.nbd_aio_is_closed (nbd);
-}
-
-/* A server that is silent will not answer the others either: with it end all
-   connections, each in the hands that hold it. */
-static void
-give_up (SnapNbdSource *self)
-{
-  if (g_atomic_int_compare_and_exchange (&self->silent, 0, 1))
-    kill (self->pid, SIGKILL);
-}
-
-/* FALSE when the connection has failed or was silent for too long: then the
-   buffer may still be written to as long as the connection is used. */
-static gboolean
-read_in_time (SnapNbdSource *self, struct nbd_handle *nbd, guint64 offset,
-              void *buffer, gsize length, gboolean *in_time)
-{
-  SnapDeadline deadline = snap_deadline_in (self->patience_ms);
-  int done = 0;
-  gint64 cookie =
-      lib.nbd_aio_pread (nbd, buffer, length, offset, NBD_NULL_COMPLETION, 0);
-
-  *in_time = TRUE;
-  while (cookie > 0
-         && (done = lib.nbd_aio_command_completed (nbd, (uint64_t) cookie))
-                == 0) {
-    int left_ms = snap_deadline_left_ms (deadline);
-    int polled = left_ms > 0 ? lib.nbd_poll (nbd, left_ms) : 0;
-
-    *in_time = polled != 0 || left_ms > 1;
-    if (polled < 0 || !*in_time)
-      return FALSE;
-  }
-  return done > 0;
-}
-
-/* A connection that ends while we use it is no error as long as there is
-   another one; usually it is the server that ended, and with it all. */
-static gboolean
-read_piece (SnapNbdSource *self, guint64 offset, void *buffer, gsize length,
-            GError **error)
-{
-  struct nbd_handle *nbd;
-
-  while ((nbd = take_handle (self, error)) != NULL) {
-    gboolean in_time;
-    gboolean done = read_in_time (self, nbd, offset, buffer, length, &in_time);
-
-    if (!in_time)
-      give_up (self);
-    if (!in_time || (!done && has_ended (nbd))) {
-      retire_handle (self);
-      continue;
-    }
-    if (!done)
-      snap_error_set (error, SNAP_ERROR_IO,
-                      "%s: read at offset %" G_GUINT64_FORMAT ": %s",
-                      self->name, offset, lib.nbd_get_error ());
-    g_async_queue_push (self->idle, nbd);
-    return done;
-  }
-  return FALSE;
-}
-
-gboolean
-snap_nbd_source_read (SnapNbdSource *self, guint64 offset, void *buffer,
-                      gsize length, GError **error)
-{
-  if (offset > self->size || length > self->size - offset)
-    return snap_error_set (
-        error, SNAP_ERROR_IO,
-        "%s: %" G_GSIZE_FORMAT " bytes at offset %" G_GUINT64_FORMAT
-        " lie outside the %" G_GUINT64_FORMAT " bytes that %s gives",
-        self->name, length, offset, self->size, self->program);
-  for (gsize done = 0; done < length;) {
-    gsize piece = MIN (length - done, MAX_READ);
-
-    if (!read_piece (self, offset + done, (guint8 *) buffer + done, piece,
-                     error))
-      return FALSE;
-    done += piece;
-  }
-  return TRUE;
 }
 
 void
@@ -493,6 +468,7 @@ snap_nbd_source_close (SnapNbdSource *self)
   if (self == NULL)
     return;
   g_ptr_array_unref (self->handles);
+  g_array_unref (self->sockets);
   if (self->server != NULL)
     snap_keeper_end (self->server, END_MS);
   g_async_queue_unref (self->idle);

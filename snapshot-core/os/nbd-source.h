@@ -29,6 +29,20 @@ SnapNbdSource *snap_nbd_source_spawn (const char *const *argv, const int *fds,
                                       guint n_connections, const char *name,
                                       GError **error);
 
+/*
+ * Connect @n_connections times to the Unix socket at @path, where @program
+ * serves already; the path may be long.  @contexts, NULL-terminated, are those
+ * that are asked about later.
+ *
+ * Errors: UNSUPPORTED (no libnbd), NOT_FOUND (no such socket; a context is not
+ * offered), IO (nobody listens; no such export).
+ */
+SnapNbdSource *snap_nbd_source_connect (const char *path, const char *program,
+                                        const char *export_name,
+                                        const char *const *contexts,
+                                        guint n_connections, const char *name,
+                                        GError **error);
+
 /* The size of the export, bytes. */
 guint64 snap_nbd_source_size (SnapNbdSource *self);
 
@@ -36,14 +50,30 @@ guint64 snap_nbd_source_size (SnapNbdSource *self);
 gboolean snap_nbd_source_read (SnapNbdSource *self, guint64 offset,
                                void *buffer, gsize length, GError **error);
 
-/* How long the server may be silent over a read before it is ended and the
-   read fails; 60 s unless told otherwise.  Before the first read. */
+/* Make exactly this range read as zeroes.  IO as above. */
+gboolean snap_nbd_source_zero (SnapNbdSource *self, guint64 offset,
+                               guint64 length, GError **error);
+
+/* What a context says of a range: its flags, as the context defines them. */
+typedef gboolean (*SnapNbdStatusFunc) (guint64 offset, guint64 length,
+                                       guint32 flags, gpointer user_data,
+                                       GError **error);
+
+/* Report a range of one of the contexts that were connected with, gapless and
+   in order; stops when @emit fails.  IO as above. */
+gboolean snap_nbd_source_status (SnapNbdSource *self, const char *context,
+                                 guint64 offset, guint64 length,
+                                 SnapNbdStatusFunc emit, gpointer user_data,
+                                 GError **error);
+
+/* How long the server may be silent over a request before it is ended, or
+   left where it is not ours, and the request fails; 60 s unless told otherwise.  Before the first read. */
 void snap_nbd_source_set_patience (SnapNbdSource *self, guint patience_ms);
 
-/* The server's pid, for tests and messages. */
+/* The pid of a server that was started, for tests and messages. */
 int snap_nbd_source_pid (SnapNbdSource *self);
 
-/* Disconnect, end the server and reap it. */
+/* Disconnect; end a server that was started, and reap it. */
 void snap_nbd_source_close (SnapNbdSource *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapNbdSource, snap_nbd_source_close)
 
