@@ -11,6 +11,7 @@
 extern const SnapDriver snap_driver_btrfs;
 extern const SnapDriver snap_driver_lvm;
 extern const SnapDriver snap_driver_qcow2;
+extern const SnapDriver snap_driver_qemu;
 extern const SnapDriver snap_driver_reflink;
 extern const SnapDriver snap_driver_thin_meta;
 

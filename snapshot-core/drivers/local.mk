@@ -36,6 +36,17 @@ libsnap_drivers_la_SOURCES = \
 	%D%/qcow2/name.c \
 	%D%/qcow2/point.c \
 	%D%/qcow2/qcow2.h \
+	%D%/qemu/choice.c \
+	%D%/qemu/compare.c \
+	%D%/qemu/create.c \
+	%D%/qemu/driver.c \
+	%D%/qemu/marks.c \
+	%D%/qemu/name.c \
+	%D%/qemu/qemu.h \
+	%D%/qemu/scratch.c \
+	%D%/qemu/server.c \
+	%D%/qemu/session.c \
+	%D%/qemu/teardown.c \
 	%D%/reflink/compare.c \
 	%D%/reflink/create.c \
 	%D%/reflink/driver.c \

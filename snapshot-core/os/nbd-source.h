@@ -54,6 +54,11 @@ gboolean snap_nbd_source_read (SnapNbdSource *self, guint64 offset,
 gboolean snap_nbd_source_zero (SnapNbdSource *self, guint64 offset,
                                guint64 length, GError **error);
 
+/* The context that every server offers, and its flags. */
+#define SNAP_NBD_ALLOCATION "base:allocation"
+#define SNAP_NBD_HOLE 1
+#define SNAP_NBD_ZERO 2
+
 /* What a context says of a range: its flags, as the context defines them. */
 typedef gboolean (*SnapNbdStatusFunc) (guint64 offset, guint64 length,
                                        guint32 flags, gpointer user_data,
