@@ -144,10 +144,10 @@ add_action (JsonArray *actions, const char *type, JsonObject *data)
 }
 
 static void
-add_recording (JsonArray *actions, const QemuCut *cut)
+add_recording (JsonArray *actions, const QemuCut *cut, gint64 now_us)
 {
-  const QemuBitmapName name = { cut->name, cut->set_id, g_get_real_time (),
-                                cut->size, volume_of (cut)->consumer };
+  const QemuBitmapName name = { cut->name, cut->set_id, now_us, cut->size,
+                                volume_of (cut)->consumer };
   g_autofree char *native = qemu_bitmap_name_format (&name);
   JsonObject *data = qemu_object ("node", cut->node, "name", native, NULL);
 
@@ -254,12 +254,13 @@ make_commands (QemuCut **cuts, gsize n_cuts, const QemuView *view,
   g_autofree const QmpDisk **disks = g_new (const QmpDisk *, n_cuts);
   g_autoptr (JsonArray) first = json_array_new ();
   g_autoptr (JsonArray) last = json_array_new ();
+  gint64 now_us = g_get_real_time ();
   gboolean swaps = FALSE;
 
   if (!collect_disks (cuts, n_cuts, view, disks, error))
     return NULL;
   for (gsize i = 0; i < n_cuts; i++)
-    add_recording (first, cuts[i]);
+    add_recording (first, cuts[i], now_us);
   for (gsize i = 0; i < n_cuts; i++)
     if (cuts[i]->mechanism == QEMU_FLEECE)
       add_backup (first, cuts[i]);

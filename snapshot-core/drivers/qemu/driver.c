@@ -71,6 +71,26 @@ list_devices (const GPtrArray *disks)
   return g_string_free (text, FALSE);
 }
 
+/* A disk that was unplugged is a volume for as long as there is something of
+   ours to be deleted. */
+static gboolean
+has_leftovers (const QemuView *view, const char *device)
+{
+  g_autofree char *device_tag = qemu_device_tag (device);
+  GHashTableIter nodes;
+  gpointer name;
+
+  g_hash_table_iter_init (&nodes, view->nodes);
+  while (g_hash_table_iter_next (&nodes, &name, NULL)) {
+    g_autofree char *tag = NULL;
+
+    if (qemu_part_parse (name, QEMU_MARKS, NULL, &tag)
+        && g_str_equal (tag, device_tag))
+      return TRUE;
+  }
+  return FALSE;
+}
+
 /* The disk that @part names, or the only one. */
 static const QmpDisk *
 choose_disk (const QemuVolume *self, GPtrArray *disks, const char *part,
@@ -104,9 +124,16 @@ find_device (QemuVolume *self, const char *part, GError **error)
   g_autoptr (QemuSession) session = qemu_session_open (self->socket, error);
   g_autoptr (QemuView) view =
       session != NULL ? qemu_view_new (session, error) : NULL;
-  const QmpDisk *disk =
-      view != NULL ? choose_disk (self, view->disks, part, error) : NULL;
+  const QmpDisk *disk;
 
+  if (view == NULL)
+    return FALSE;
+  if (part != NULL && qmp_disks_find (view->disks, part) == NULL
+      && has_leftovers (view, part)) {
+    set_device (self, part);
+    return TRUE;
+  }
+  disk = choose_disk (self, view->disks, part, error);
   if (disk == NULL)
     return FALSE;
   set_device (self, disk->device);
@@ -200,22 +227,64 @@ compare_times (gconstpointer a, gconstpointer b)
          - (first->time_us < second->time_us);
 }
 
-GPtrArray *
-qemu_points (const QemuView *view, const QemuVolume *volume, GError **error)
+static gboolean
+is_listed (const GPtrArray *points, const char *set_id)
 {
-  const QmpDisk *disk = qemu_view_disk (view, volume, error);
-  GPtrArray *points;
+  for (guint i = 0; i < points->len; i++) {
+    const SnapPoint *point = g_ptr_array_index (points, i);
 
-  if (disk == NULL)
-    return NULL;
-  points = g_ptr_array_new_with_free_func ((GDestroyNotify) snap_point_free);
-  for (guint i = 0; i < disk->bitmaps->len; i++) {
+    if (g_str_equal (point->set_id, set_id))
+      return TRUE;
+  }
+  return FALSE;
+}
+
+static SnapPoint *
+nameless_new (char *set_id)
+{
+  SnapPoint *point = snap_point_new (SNAP_POINT_CHECKPOINT, set_id);
+
+  point->id = g_strconcat (set_id, "/0", NULL);
+  point->set_id = set_id;
+  point->ours = TRUE;
+  point->no_image = TRUE;
+  return point;
+}
+
+/* Cuts whose bitmap is on the disk no more: the disk was unplugged, or is
+   another one now.  Nothing can be done with them but to delete them. */
+static void
+add_nameless (const QemuView *view, const QemuVolume *volume, GPtrArray *points)
+{
+  GHashTableIter nodes;
+  gpointer name;
+
+  g_hash_table_iter_init (&nodes, view->nodes);
+  while (g_hash_table_iter_next (&nodes, &name, NULL)) {
+    g_autofree char *set_id = NULL;
+    g_autofree char *tag = NULL;
+
+    if (qemu_part_parse (name, QEMU_MARKS, &set_id, &tag)
+        && g_str_equal (tag, volume->tag) && !is_listed (points, set_id))
+      g_ptr_array_add (points, nameless_new (g_steal_pointer (&set_id)));
+  }
+}
+
+GPtrArray *
+qemu_points (const QemuView *view, const QemuVolume *volume)
+{
+  const QmpDisk *disk = qmp_disks_find (view->disks, volume->device);
+  GPtrArray *points =
+      g_ptr_array_new_with_free_func ((GDestroyNotify) snap_point_free);
+
+  for (guint i = 0; disk != NULL && i < disk->bitmaps->len; i++) {
     const QmpBitmap *bitmap = g_ptr_array_index (disk->bitmaps, i);
     SnapPoint *point = point_new (view, volume, bitmap->name);
 
     if (point != NULL)
       g_ptr_array_add (points, point);
   }
+  add_nameless (view, volume, points);
   g_ptr_array_sort (points, compare_times);
   return points;
 }
@@ -228,7 +297,7 @@ qemu_list (SnapVolume *volume, GError **error)
   g_autoptr (QemuView) view =
       session != NULL ? qemu_view_new (session, error) : NULL;
 
-  return view != NULL ? qemu_points (view, self, error) : NULL;
+  return view != NULL ? qemu_points (view, self) : NULL;
 }
 
 static SnapPoint *

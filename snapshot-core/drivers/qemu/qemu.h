@@ -276,8 +276,7 @@ void qemu_volume_free (QemuVolume *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (QemuVolume, qemu_volume_free)
 
 /* Every point of the disk, as QEMU is now. */
-GPtrArray *qemu_points (const QemuView *view, const QemuVolume *volume,
-                        GError **error);
+GPtrArray *qemu_points (const QemuView *view, const QemuVolume *volume);
 
 /* The data of a point over the NBD server. */
 SnapNbdSource *qemu_connect (const QemuVolume *volume, const SnapPoint *point,

@@ -150,6 +150,32 @@ remove_copier (QemuSession *session, const QemuView *view, const char *set_id,
          && remove_node (session, view, copier, error);
 }
 
+/* QEMU before 9.1 keeps a descriptor that it was handed as long as the guest
+   stands still; so that it keeps no more than that. */
+static void
+empty_file (QemuSession *session, const QemuView *view, const char *node)
+{
+  JsonObject *arguments;
+
+  if (!qemu_view_has_node (view, node))
+    return;
+  arguments = qemu_object ("node-name", node, NULL);
+  json_object_set_int_member (arguments, "size", 0);
+  qemu_do (session, "block_resize", arguments, NULL);
+}
+
+static gboolean
+remove_scratch (QemuSession *session, const QemuView *view, const char *set_id,
+                const char *tag, GError **error)
+{
+  g_autofree char *file = qemu_part_name (set_id, tag, QEMU_FILE);
+
+  if (!remove_part (session, view, set_id, tag, QEMU_SCRATCH, error))
+    return FALSE;
+  empty_file (session, view, file);
+  return remove_node (session, view, file, error);
+}
+
 static gboolean
 remove_filter_and_scratch (QemuSession *session, const QemuView *view,
                            const char *set_id, const char *tag, GError **error)
@@ -157,10 +183,7 @@ remove_filter_and_scratch (QemuSession *session, const QemuView *view,
   gboolean left;
 
   return remove_copier (session, view, set_id, tag, &left, error)
-         && (left
-             || (remove_part (session, view, set_id, tag, QEMU_SCRATCH, error)
-                 && remove_part (session, view, set_id, tag, QEMU_FILE,
-                                 error)));
+         && (left || remove_scratch (session, view, set_id, tag, error));
 }
 
 /* A filter directly under a device whose data was ended before: its turn has
@@ -314,7 +337,7 @@ find_point (QemuSession *session, const QemuVolume *volume,
 {
   g_autoptr (QemuView) view = qemu_view_new (session, error);
   g_autoptr (GPtrArray) points =
-      view != NULL ? qemu_points (view, volume, error) : NULL;
+      view != NULL ? qemu_points (view, volume) : NULL;
 
   for (guint i = 0; points != NULL && i < points->len; i++) {
     const SnapPoint *at = g_ptr_array_index (points, i);
@@ -369,14 +392,16 @@ static gboolean
 remove_older (QemuSession *session, const QemuVolume *volume,
               const SnapPoint *point, GError **error)
 {
-  g_autoptr (QemuBitmapName) name = qemu_bitmap_name_parse (point->handle);
+  g_autoptr (QemuBitmapName) name =
+      point->handle != NULL ? qemu_bitmap_name_parse (point->handle) : NULL;
   g_autoptr (QemuView) view = qemu_view_new (session, error);
   g_autoptr (GPtrArray) points =
-      view != NULL ? qemu_points (view, volume, error) : NULL;
+      view != NULL ? qemu_points (view, volume) : NULL;
 
   for (guint i = 0; points != NULL && i < points->len; i++) {
     const SnapPoint *at = g_ptr_array_index (points, i);
-    g_autoptr (QemuBitmapName) its = qemu_bitmap_name_parse (at->handle);
+    g_autoptr (QemuBitmapName) its =
+        at->handle != NULL ? qemu_bitmap_name_parse (at->handle) : NULL;
 
     if (at->kind == SNAP_POINT_CHECKPOINT && its != NULL && name != NULL
         && its->time_us < name->time_us

@@ -8,7 +8,7 @@ from snaplib import tools
 
 PACKAGES = ("gio-2.0", "gmodule-no-export-2.0", "json-glib-1.0", "libnbd")
 # In link order; an object before them takes the place of theirs.
-ARCHIVES = ("cli", "nbd-server", "service", "drivers", "qmp", "os", "format", "base")
+ARCHIVES = ("cli", "nbd-server", "service", "drivers", "os", "format", "qmp", "base")
 
 
 def pkg_config(option):
