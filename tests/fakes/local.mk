@@ -25,3 +25,7 @@ tell_tsan_la_LDFLAGS = -module -avoid-version -rpath /nowhere
 check_PROGRAMS += %D%/own-guard
 %C%_own_guard_SOURCES = %D%/own-guard.c
 %C%_own_guard_LDADD = $(SNAP_CORE_LIBS) $(JSON_GLIB_LIBS) $(GLIB_LIBS)
+
+check_PROGRAMS += %D%/drive-qemu
+%C%_drive_qemu_SOURCES = %D%/drive-qemu.c
+%C%_drive_qemu_LDADD = $(SNAP_CORE_LIBS) $(JSON_GLIB_LIBS) $(GLIB_LIBS)

@@ -65,7 +65,7 @@ class Sets:
         if shown.get("path"):
             tools.run(["cp", "--sparse=always", shown["path"], target])
             return target
-        with nbd.Server(f"state-dir={self.state}", f"volume={reference}") as server:
+        with nbd.Server(f"volume={reference}") as server:
             tools.run(["nbdcopy", server.uri(), target])
         return target
 
