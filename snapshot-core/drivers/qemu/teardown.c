@@ -223,7 +223,7 @@ remove_left (QemuSession *session, GError **error)
   return TRUE;
 }
 
-/* ---- a guest that stood still for want of scratch ---- */
+/* ---- a guest that stands still for want of scratch ---- */
 
 static gboolean
 is_stopped_by_error (QemuSession *session)
@@ -233,26 +233,6 @@ is_stopped_by_error (QemuSession *session)
 
   return status != NULL
          && g_strcmp0 (qmp_json_string (status, "status"), "io-error") == 0;
-}
-
-/* Whether our job is the one that stands still on an error. */
-static gboolean
-job_has_error (QemuSession *session, const char *id)
-{
-  g_autoptr (JsonNode) answer =
-      qemu_ask (session, "query-block-jobs", NULL, NULL);
-  JsonArray *list = answer != NULL && JSON_NODE_HOLDS_ARRAY (answer)
-                        ? json_node_get_array (answer)
-                        : NULL;
-
-  for (guint i = 0; list != NULL && i < json_array_get_length (list); i++) {
-    JsonObject *job = qmp_json_as_object (json_array_get_element (list, i));
-
-    if (job != NULL && g_strcmp0 (qmp_json_string (job, "device"), id) == 0)
-      return g_strcmp0 (qmp_json_string (job, "io-status"), "ok") != 0
-             || is_stopped_by_error (session);
-  }
-  return FALSE;
 }
 
 /* ---- all of a cut's data ---- */
@@ -274,9 +254,10 @@ end_jobs (QemuSession *session, const char *set_id, const char *tag,
 {
   g_autofree char *backup = qemu_part_name (set_id, tag, QEMU_JOB);
   g_autofree char *create = qemu_part_name (set_id, tag, QEMU_FORMAT);
-  gboolean stopped =
-      job_has_error (session, backup) && is_stopped_by_error (session);
+  g_autofree char *status = look_at_job (session, backup, NULL);
+  gboolean stopped = status != NULL && is_stopped_by_error (session);
 
+  /* Then the guest tries again what it could not write. */
   return end_job (session, backup, error) && end_job (session, create, error)
          && (!stopped || qemu_do (session, "cont", NULL, error));
 }
