@@ -40,6 +40,7 @@ libsnap_drivers_la_SOURCES = \
 	%D%/qemu/compare.c \
 	%D%/qemu/create.c \
 	%D%/qemu/driver.c \
+	%D%/qemu/image.c \
 	%D%/qemu/marks.c \
 	%D%/qemu/name.c \
 	%D%/qemu/qemu.h \

@@ -32,7 +32,9 @@ SnapNbdSource *snap_nbd_source_spawn (const char *const *argv, const int *fds,
 /*
  * Connect @n_connections times to the Unix socket at @path, where @program
  * serves already; the path may be long.  @contexts, NULL-terminated, are those
- * that are asked about later.
+ * that are asked about later.  Where there is one, a server may leave out of a
+ * read what its context base:allocation takes for zeroes; without any, it sends
+ * what it has read.
  *
  * Errors: UNSUPPORTED (no libnbd), NOT_FOUND (no such socket; a context is not
  * offered), IO (nobody listens; no such export).

@@ -140,6 +140,14 @@ parse_mechanism (const QemuVolume *volume, QemuMechanism *mechanism,
                          volume->mechanism);
 }
 
+/* A backup job takes its filter away with it, and with that the bookkeeping of
+   a filter of ours right above: QEMU ends with a failed assertion. */
+static gboolean
+is_over_fleecer (const QmpDisk *disk)
+{
+  return qemu_part_parse (disk->top, QEMU_FLEECER, NULL, NULL);
+}
+
 /* While processors stand still the filters of all disks get in at one instant,
    and when its scratch is full it is the snapshot that suffers. */
 static QemuMechanism
@@ -147,6 +155,7 @@ choose_best (QemuSession *session, const QemuVolume *volume,
              const QmpDisk *disk)
 {
   return volume->quiesce != SNAP_QUIESCE_NONE && disk->qdev != NULL
+                 && !is_over_fleecer (disk)
                  && qmp_client_version (session->client) >= COPIER_VERSION
              ? QEMU_COPY_BEFORE_WRITE
              : QEMU_FLEECE;
@@ -164,6 +173,11 @@ qemu_choose (QemuSession *session, const QemuView *view,
   if (*mechanism == QEMU_COPY_BEFORE_WRITE && disk->qdev == NULL)
     return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
                            "%s: no device that a filter can be put under",
+                           volume->parent.location);
+  if (*mechanism == QEMU_COPY_BEFORE_WRITE && is_over_fleecer (disk))
+    return snap_error_set (error, SNAP_ERROR_BUSY,
+                           "%s: a snapshot by the mechanism fleece is there, "
+                           "and must end first",
                            volume->parent.location);
   return check_disk (volume, disk, error) && check_jobs (view, volume, error)
          && check_readers (session, volume, disk, error);

@@ -87,12 +87,11 @@ qemu_comparable (const SnapDiffRequest *request, GError **error)
 /* ---- the diff ---- */
 
 typedef struct {
-  SnapNbdSource *data;
+  QemuContent *content;
   guint64 size;
   SnapExtentFunc emit;
   gpointer user_data;
-  guint64 begin, end; /* of the zeroes that were found last */
-  guint64 at;         /* dirty up to here is emitted */
+  guint64 at; /* dirty up to here is emitted */
 } Emission;
 
 static gboolean
@@ -107,38 +106,23 @@ emit_dirty (Emission *self, guint64 end, SnapExtentFlags flags, GError **error)
   return self->emit (&extent, self->user_data, error);
 }
 
-/* Of the zeroes found those that are whole granules. */
+/* Of zeroes those that are whole granules. */
 static gboolean
-emit_zeroes (Emission *self, GError **error)
+take_extent (const SnapExtent *extent, gpointer user_data, GError **error)
 {
+  Emission *self = user_data;
   const guint64 granule = QEMU_GRANULARITY;
-  guint64 begin = (self->begin + granule - 1) / granule * granule;
-  guint64 end =
-      self->end == self->size ? self->end : self->end / granule * granule;
+  guint64 end = extent->offset + extent->length;
+  guint64 begin = (extent->offset + granule - 1) / granule * granule;
 
+  if ((extent->flags & SNAP_EXTENT_ZERO) == 0)
+    return TRUE;
+  if (end != self->size)
+    end = end / granule * granule;
   begin = MAX (begin, self->at);
   return end <= begin
          || (emit_dirty (self, begin, 0, error)
              && emit_dirty (self, end, SNAP_EXTENT_ZERO, error));
-}
-
-static gboolean
-take_allocation (guint64 offset, guint64 length, guint32 flags,
-                 gpointer user_data, GError **error)
-{
-  Emission *self = user_data;
-
-  if ((flags & SNAP_NBD_ZERO) == 0)
-    return TRUE;
-  if (offset == self->end) {
-    self->end += length;
-    return TRUE;
-  }
-  if (!emit_zeroes (self, error))
-    return FALSE;
-  self->begin = offset;
-  self->end = offset + length;
-  return TRUE;
 }
 
 /* A dirty range, in parts by whether it reads as zeroes. */
@@ -146,10 +130,8 @@ static gboolean
 emit_range (Emission *self, guint64 offset, guint64 length, GError **error)
 {
   self->at = offset;
-  self->begin = self->end = offset;
-  return snap_nbd_source_status (self->data, SNAP_NBD_ALLOCATION, offset,
-                                 length, take_allocation, self, error)
-         && emit_zeroes (self, error)
+  return qemu_content_extents (self->content, offset, length, take_extent, self,
+                               error)
          && emit_dirty (self, offset + length, 0, error);
 }
 
@@ -195,7 +177,7 @@ qemu_diff (const SnapDiffRequest *request, SnapDiffInfo *info,
   g_autofree char *context =
       g_strconcat (CONTEXT_PREFIX, request->from->set_id, NULL);
   g_autoptr (SnapNbdSource) marks = NULL;
-  g_autoptr (SnapNbdSource) data = NULL;
+  g_autoptr (QemuContent) content = NULL;
   Emission emission = { .size = request->to->size,
                         .emit = emit,
                         .user_data = user_data };
@@ -204,14 +186,13 @@ qemu_diff (const SnapDiffRequest *request, SnapDiffInfo *info,
     return FALSE;
   marks = qemu_connect (volume, request->to, QEMU_DIRTY, context, 1, error);
   if (marks != NULL)
-    data = qemu_connect (volume, request->to, QEMU_DATA, SNAP_NBD_ALLOCATION, 1,
-                         error);
-  if (data == NULL)
+    content = qemu_content_open (volume, request->to, error);
+  if (content == NULL)
     return FALSE;
   /* A write marks what it covers, whatever it writes. */
   info->granularity = QEMU_GRANULARITY;
   info->proof = SNAP_PROOF_SUPERSET;
   info->source = "qemu-bitmap";
-  emission.data = data;
+  emission.content = content;
   return emit_all (request, marks, context, &emission, error);
 }

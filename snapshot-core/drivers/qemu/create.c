@@ -370,40 +370,66 @@ qemu_cut (SnapCut **cuts, gsize n_cuts, GError **error)
 
 /* ---- commit, abort ---- */
 
+/* What a copier hides is read through a node that can be made only when the
+   device writes to the copier. */
 static gboolean
-publish_data (QemuSession *session, const QemuView *view, const char *set_id,
-              const char *tag, GError **error)
+add_access (QemuSession *session, const QemuView *view, const char *set_id,
+            const char *tag, GError **error)
 {
   g_autofree char *copier = qemu_part_name (set_id, tag, QEMU_COPIER);
   g_autofree char *access = qemu_part_name (set_id, tag, QEMU_ACCESS);
-  g_autofree char *scratch = qemu_part_name (set_id, tag, QEMU_SCRATCH);
-  g_autofree char *id = qemu_part_name (set_id, tag, QEMU_DATA);
-  gboolean fleece = !qemu_view_has_node (view, copier);
 
-  if (!fleece && !qemu_view_has_node (view, access)
-      && !qemu_do (session, "blockdev-add",
-                   qemu_object ("driver", "snapshot-access", "node-name",
-                                access, "file", copier, NULL),
-                   error))
-    return FALSE;
-  return g_hash_table_contains (view->exports, id)
-         || qemu_export_add (session, id, fleece ? scratch : access, FALSE,
-                             NULL, error);
+  return !qemu_view_has_node (view, copier) || qemu_view_has_node (view, access)
+         || qemu_do (session, "blockdev-add",
+                     qemu_object ("driver", "snapshot-access", "node-name",
+                                  access, "file", copier, NULL),
+                     error);
 }
 
-static gboolean
-publish_marks (QemuSession *session, const QemuView *view, const char *node,
-               const char *id, GError **error)
+static JsonArray *
+list_marks (const QemuView *view, const char *node)
 {
   g_autoptr (GPtrArray) names = qemu_marks_list (view, node);
-  JsonArray *bitmaps;
+  JsonArray *list = json_array_new ();
+
+  for (guint i = 0; i < names->len; i++)
+    json_array_add_string_element (list, names->pdata[i]);
+  return list;
+}
+
+/* Unless it is there: @part of a cut, as export @id. */
+static gboolean
+publish_part (QemuSession *session, const QemuView *view, const char *set_id,
+              const char *tag, QemuPart part, QemuPart export, GError **error)
+{
+  g_autofree char *node = qemu_part_name (set_id, tag, part);
+  g_autofree char *id = qemu_part_name (set_id, tag, export);
+  JsonObject *options;
 
   if (g_hash_table_contains (view->exports, id))
     return TRUE;
-  bitmaps = json_array_new ();
-  for (guint i = 0; i < names->len; i++)
-    json_array_add_string_element (bitmaps, names->pdata[i]);
-  return qemu_export_add (session, id, node, FALSE, bitmaps, error);
+  options = json_object_new ();
+  json_object_set_boolean_member (options, "writable", FALSE);
+  if (export == QEMU_TAKEN)
+    json_object_set_boolean_member (options, "allocation-depth", TRUE);
+  if (export == QEMU_DIRTY)
+    json_object_set_array_member (options, "bitmaps", list_marks (view, node));
+  return qemu_export_add (session, id, node, options, error);
+}
+
+static gboolean
+publish_all (QemuSession *session, const QemuView *view, const char *set_id,
+             const char *tag, GError **error)
+{
+  g_autofree char *copier = qemu_part_name (set_id, tag, QEMU_COPIER);
+  QemuPart data =
+      qemu_view_has_node (view, copier) ? QEMU_ACCESS : QEMU_SCRATCH;
+
+  return publish_part (session, view, set_id, tag, data, QEMU_DATA, error)
+         && publish_part (session, view, set_id, tag, QEMU_SCRATCH, QEMU_TAKEN,
+                          error)
+         && publish_part (session, view, set_id, tag, QEMU_MARKS, QEMU_DIRTY,
+                          error);
 }
 
 gboolean
@@ -411,7 +437,6 @@ qemu_publish (QemuSession *session, const QemuVolume *volume,
               const char *set_id, GError **error)
 {
   g_autofree char *node = qemu_part_name (set_id, volume->tag, QEMU_MARKS);
-  g_autofree char *id = qemu_part_name (set_id, volume->tag, QEMU_DIRTY);
   g_autoptr (QemuView) view = qemu_view_new (session, error);
 
   if (view == NULL)
@@ -419,8 +444,8 @@ qemu_publish (QemuSession *session, const QemuVolume *volume,
   if (!qemu_view_has_node (view, node))
     return TRUE; /* QEMU was started anew: there is no data any more */
   return qemu_server_start (session, volume->socket, error)
-         && publish_data (session, view, set_id, volume->tag, error)
-         && publish_marks (session, view, node, id, error);
+         && add_access (session, view, set_id, volume->tag, error)
+         && publish_all (session, view, set_id, volume->tag, error);
 }
 
 gboolean

@@ -8,9 +8,6 @@
 #include "snapshot-core/drivers/builtin.h"
 #include "snapshot-core/os/path.h"
 
-/* As many as read at once over one export. */
-#define N_CONNECTIONS 4
-
 /* ---- the volume ---- */
 
 void
@@ -326,112 +323,6 @@ qemu_special (SnapVolume *volume, SnapPointKind kind, GError **error)
   return point;
 }
 
-/* ---- images ---- */
-
-typedef struct {
-  SnapImage parent;
-  SnapNbdSource *source;
-} QemuImage;
-
-static gboolean
-image_read_at (SnapImage *self, guint64 offset, void *buffer, gsize length,
-               GError **error)
-{
-  return snap_nbd_source_read (((QemuImage *) self)->source, offset, buffer,
-                               length, error);
-}
-
-typedef struct {
-  SnapExtentFunc emit;
-  gpointer user_data;
-} Emission;
-
-static gboolean
-emit_status (guint64 offset, guint64 length, guint32 flags, gpointer user_data,
-             GError **error)
-{
-  const Emission *self = user_data;
-  const SnapExtent extent = {
-    .offset = offset,
-    .length = length,
-    .flags = ((flags & SNAP_NBD_HOLE) != 0 ? SNAP_EXTENT_HOLE : 0)
-             | ((flags & SNAP_NBD_ZERO) != 0 ? SNAP_EXTENT_ZERO : 0),
-  };
-
-  return self->emit (&extent, self->user_data, error);
-}
-
-static gboolean
-image_extents (SnapImage *self, guint64 offset, guint64 length,
-               SnapExtentFunc emit, gpointer user_data, GError **error)
-{
-  Emission emission = { emit, user_data };
-
-  return snap_nbd_source_status (((QemuImage *) self)->source,
-                                 SNAP_NBD_ALLOCATION, offset, length,
-                                 emit_status, &emission, error);
-}
-
-static void
-image_close (SnapImage *self)
-{
-  snap_nbd_source_close (((QemuImage *) self)->source);
-  g_free (self);
-}
-
-static const SnapImageOps image_ops = {
-  .struct_size = sizeof image_ops,
-  .read_at = image_read_at,
-  .extents = image_extents,
-  .close = image_close,
-};
-
-SnapNbdSource *
-qemu_connect (const QemuVolume *volume, const SnapPoint *point, QemuPart part,
-              const char *context, guint n_connections, GError **error)
-{
-  g_autofree char *path = qemu_server_path (volume->socket);
-  g_autofree char *id = qemu_part_name (point->set_id, volume->tag, part);
-  g_autofree char *name =
-      g_strdup_printf ("%s@%s", volume->parent.location, point->name);
-
-  return snap_nbd_source_connect (path, "QEMU", id,
-                                  (const char *const[]){ context, NULL },
-                                  n_connections, name, error);
-}
-
-static SnapImage *
-qemu_open_image (SnapVolume *volume, const SnapPoint *point, GError **error)
-{
-  const QemuVolume *self = (QemuVolume *) volume;
-  g_autoptr (SnapNbdSource) source = NULL;
-  QemuImage *image;
-
-  if (point->kind != SNAP_POINT_SNAPSHOT) {
-    snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
-                    "%s@%s: has no data that could be read", volume->location,
-                    point->name);
-    return NULL;
-  }
-  source = qemu_connect (self, point, QEMU_DATA, SNAP_NBD_ALLOCATION,
-                         N_CONNECTIONS, error);
-  if (source == NULL)
-    return NULL;
-  if (snap_nbd_source_size (source) != point->size) {
-    snap_error_set (error, SNAP_ERROR_CORRUPT,
-                    "%s@%s: QEMU gives %" G_GUINT64_FORMAT
-                    " bytes and not %" G_GUINT64_FORMAT,
-                    volume->location, point->name,
-                    snap_nbd_source_size (source), point->size);
-    return NULL;
-  }
-  image = g_new0 (QemuImage, 1);
-  image->parent.ops = &image_ops;
-  image->parent.size = point->size;
-  image->source = g_steal_pointer (&source);
-  return &image->parent;
-}
-
 const SnapDriver snap_driver_qemu = {
   SNAP_DRIVER_INIT,
   .name = "qemu",
@@ -452,7 +343,7 @@ const SnapDriver snap_driver_qemu = {
   .recover = qemu_recover,
   .comparable = qemu_comparable,
   .diff = qemu_diff,
-  .open_image = qemu_open_image,
+  .open_image = qemu_image_open,
   .window = qemu_window,
   .acknowledge = qemu_acknowledge,
   .monitor = qemu_monitor,

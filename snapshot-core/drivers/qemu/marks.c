@@ -56,9 +56,11 @@ write_end (QemuSession *session, const QemuVolume *volume, const char *node,
   g_autofree char *path = qemu_server_path (volume->socket);
   g_autoptr (SnapNbdSource) source = NULL;
   guint64 last = size > 0 ? (size - 1) / QEMU_GRANULARITY : 0;
+  JsonObject *options = json_object_new ();
 
+  json_object_set_boolean_member (options, "writable", TRUE);
   if (!add_bitmap (session, node, MAKING, FALSE, FALSE, error)
-      || !qemu_export_add (session, export_id, node, TRUE, NULL, error))
+      || !qemu_export_add (session, export_id, node, options, error))
     return FALSE;
   source = snap_nbd_source_connect (path, "QEMU", export_id,
                                     (const char *const[]){ NULL }, 1,

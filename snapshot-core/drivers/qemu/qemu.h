@@ -3,7 +3,7 @@
  * Private to the qemu driver: disks of a running guest, reached through the
  * monitor of its QEMU.
  *
- *   driver.c    the ops: open, list, read
+ *   driver.c    the ops: open, list
  *   session.c   one conversation with the monitor, and what it says of QEMU
  *   name.c      how our bitmaps, nodes, jobs and exports are called
  *   choice.c    which mechanism a disk is cut by, and whether it can be
@@ -12,6 +12,7 @@
  *   marks.c     the bitmaps of a cut: frozen copies, and what tells a resize
  *   create.c    creation
  *   teardown.c  abort, recovery, deletion, acknowledgement
+ *   image.c     reads
  *   compare.c   diffs
  *
  * A cut leaves on the disk's format node a bitmap that records all writes from
@@ -135,6 +136,7 @@ typedef enum {
   QEMU_JOB = 'j',     /* job: the backup job */
   QEMU_FORMAT = 'c',  /* job: that makes the scratch file a qcow2 image */
   QEMU_DATA = 'd',    /* export: QEMU_ACCESS, or QEMU_SCRATCH */
+  QEMU_TAKEN = 't',   /* export: QEMU_SCRATCH, for what is in it */
   QEMU_DIRTY = 'b',   /* export: QEMU_MARKS */
 } QemuPart;
 
@@ -190,11 +192,11 @@ gboolean qemu_server_start (QemuSession *session, const char *socket,
 gboolean qemu_server_stop_idle (QemuSession *session, const char *socket,
                                 GError **error);
 
-/* Export a node read-only under the name of its id.  @bitmaps, which is taken,
-   may be NULL. */
+/* Export a node under the name of its id.  @options, which is taken, holds
+   further arguments; "writable" must be among them. */
 gboolean qemu_export_add (QemuSession *session, const char *id,
-                          const char *node, gboolean writable,
-                          JsonArray *bitmaps, GError **error);
+                          const char *node, JsonObject *options,
+                          GError **error);
 
 /* Remove an export, its clients with it, and wait until it is gone; nothing if
    it is not there. */
@@ -278,10 +280,28 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (QemuVolume, qemu_volume_free)
 /* Every point of the disk, as QEMU is now. */
 GPtrArray *qemu_points (const QemuView *view, const QemuVolume *volume);
 
-/* The data of a point over the NBD server. */
+/* ---- image.c ---- */
+
+/* Connect to an export of a point, for one context or for reads (NULL). */
 SnapNbdSource *qemu_connect (const QemuVolume *volume, const SnapPoint *point,
                              QemuPart part, const char *context,
                              guint n_connections, GError **error);
+
+/* The data of a point.  Threads: any. */
+typedef struct _QemuContent QemuContent;
+
+QemuContent *qemu_content_open (const QemuVolume *volume,
+                                const SnapPoint *point, GError **error);
+void qemu_content_close (QemuContent *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (QemuContent, qemu_content_close)
+
+/* As the op of an image: zeroes that were there at the cut, and data. */
+gboolean qemu_content_extents (QemuContent *self, guint64 offset,
+                               guint64 length, SnapExtentFunc emit,
+                               gpointer user_data, GError **error);
+
+SnapImage *qemu_image_open (SnapVolume *volume, const SnapPoint *point,
+                            GError **error);
 
 /* ---- compare.c ---- */
 

@@ -162,15 +162,13 @@ qemu_server_stop_idle (QemuSession *session, const char *socket, GError **error)
 
 gboolean
 qemu_export_add (QemuSession *session, const char *id, const char *node,
-                 gboolean writable, JsonArray *bitmaps, GError **error)
+                 JsonObject *options, GError **error)
 {
-  JsonObject *arguments = qemu_object ("type", "nbd", "id", id, "name", id,
-                                       "node-name", node, NULL);
-
-  json_object_set_boolean_member (arguments, "writable", writable);
-  if (bitmaps != NULL)
-    json_object_set_array_member (arguments, "bitmaps", bitmaps);
-  return qemu_do (session, "block-export-add", arguments, error);
+  json_object_set_string_member (options, "type", "nbd");
+  json_object_set_string_member (options, "id", id);
+  json_object_set_string_member (options, "name", id);
+  json_object_set_string_member (options, "node-name", node);
+  return qemu_do (session, "block-export-add", options, error);
 }
 
 static gboolean

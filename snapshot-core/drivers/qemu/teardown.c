@@ -241,11 +241,15 @@ static gboolean
 remove_exports (QemuSession *session, const char *set_id, const char *tag,
                 GError **error)
 {
-  g_autofree char *data = qemu_part_name (set_id, tag, QEMU_DATA);
-  g_autofree char *dirty = qemu_part_name (set_id, tag, QEMU_DIRTY);
+  static const QemuPart exports[] = { QEMU_DATA, QEMU_TAKEN, QEMU_DIRTY };
 
-  return qemu_export_remove (session, data, error)
-         && qemu_export_remove (session, dirty, error);
+  for (gsize i = 0; i < G_N_ELEMENTS (exports); i++) {
+    g_autofree char *id = qemu_part_name (set_id, tag, exports[i]);
+
+    if (!qemu_export_remove (session, id, error))
+      return FALSE;
+  }
+  return TRUE;
 }
 
 static gboolean
