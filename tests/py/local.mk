@@ -9,7 +9,6 @@ SNAP_PY_QUICK = \
 	%D%/test_diff_output.py \
 	%D%/test_example_driver.py \
 	%D%/test_files_contract.py \
-	%D%/test_guard_guest.py \
 	%D%/test_guest_fakes.py \
 	%D%/test_install.py \
 	%D%/test_nbd_client.py \
@@ -54,6 +53,8 @@ SNAP_PY_FULL = \
 	%D%/test_files_unprivileged.py \
 	%D%/test_files_writers.py \
 	%D%/test_guest_sets.py \
+	%D%/test_guard_guest.py \
+	%D%/test_guard_real.py \
 	%D%/test_guest_bed.py \
 	%D%/test_kill.py \
 	%D%/test_lvm_bed.py \
@@ -82,10 +83,12 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/filesystem_history.py \
 	%D%/snaplib/filesystems.py \
 	%D%/snaplib/guard.py \
+	%D%/snaplib/guard_owner.py \
 	%D%/snaplib/guest.py \
 	%D%/snaplib/guest_check.py \
 	%D%/snaplib/guest_disks.py \
 	%D%/snaplib/guest_sets.py \
+	%D%/snaplib/guest_relay.py \
 	%D%/snaplib/lvm.py \
 	%D%/snaplib/lvm_history.py \
 	%D%/snaplib/lvm_judge.py \
