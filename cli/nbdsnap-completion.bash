@@ -74,7 +74,7 @@ _nbdsnap() {
         -U) [[ $verb == serve ]] && _filedir && return ;;
         --format) mapfile -t COMPREPLY < <(compgen -W 'text json qemu-map map totals' -- "$cur"); return ;;
         --quiesce) mapfile -t COMPREPLY < <(compgen -W 'agent pause none' -- "$cur"); return ;;
-        --mechanism) mapfile -t COMPREPLY < <(compgen -W 'auto cbw fleece overlay internal' -- "$cur"); return ;;
+        --mechanism) mapfile -t COMPREPLY < <(compgen -W 'auto cbw fleece' -- "$cur"); return ;;
         --name | --forget | --disk | --consumer | --snapshot-dir | --listen | --port | --max-connections | --timeout) return ;;
         -l | -p) [[ $verb == serve ]] && return ;;
         -n) [[ $verb == create ]] && return ;;

@@ -14,6 +14,7 @@ SNAP_MAN_PAGES = \
 	%D%/nbdsnap-list.1 \
 	%D%/nbdsnap-lvm.1 \
 	%D%/nbdsnap-qcow2.1 \
+	%D%/nbdsnap-qemu.1 \
 	%D%/nbdsnap-reflink.1 \
 	%D%/nbdsnap-serve.1 \
 	%D%/nbdsnap-show.1 \

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The guest that snaplib/guest.py boots.  Its tests skip where it cannot be made.
-EXTRA_DIST += %D%/README.md %D%/build %D%/fsfreeze-hook %D%/init %D%/writer.c
+EXTRA_DIST += %D%/README.md %D%/build %D%/demo.py %D%/fsfreeze-hook %D%/init %D%/writer.c
 check_DATA += %D%/initrd
 
 %D%/initrd: %D%/build %D%/fsfreeze-hook %D%/init %D%/writer.c

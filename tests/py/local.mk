@@ -52,6 +52,7 @@ SNAP_PY_FULL = \
 	%D%/test_files_recovery.py \
 	%D%/test_files_unprivileged.py \
 	%D%/test_files_writers.py \
+	%D%/test_guest_backup.py \
 	%D%/test_guest_sets.py \
 	%D%/test_guard_guest.py \
 	%D%/test_guard_real.py \
