@@ -95,6 +95,15 @@ def _disk_arguments(disk, letter):
     return ["-blockdev", node, "-device", f"{device},drive=fmt-{letter},id=v{letter}"]
 
 
+def _short_folder():
+    """The path of a Unix socket in it must fit into 107 bytes."""
+    folder = tempfile.mkdtemp(prefix="guest-")
+    if len(folder) > 90:
+        os.rmdir(folder)
+        folder = tempfile.mkdtemp(prefix="guest-", dir="/tmp")
+    return pathlib.Path(folder)
+
+
 class Guest:
     def __init__(self, disks, *, writer=True, agent=True, delay_us=1000, memory=192,
                  append="", options=()):
@@ -105,7 +114,7 @@ class Guest:
         self.append = " ".join([COMMAND_LINE, f"ndisks={len(disks)} wrdelay={delay_us}",
                                 "" if writer else "nowriter", "" if agent else "noagent",
                                 append])
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="guest-"))
+        self.folder = _short_folder()
         self.qmp_path, self.agent_path = self.folder / "qmp", self.folder / "agent"
         self.process = self.monitor = self.serial = None
 
