@@ -427,9 +427,9 @@ qmp_channel_run (QmpChannel *self, gint64 deadline_us, GError **error)
                           self->name);
   if (late)
     self->looked_after_us = deadline_us;
+  /* Every change wakes up whoever waits next; the same again is none. */
   g_source_set_ready_time (self->timer, deadline_us);
   g_main_context_iteration (self->context, !late);
-  g_source_set_ready_time (self->timer, -1);
   return TRUE;
 }
 

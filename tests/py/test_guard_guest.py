@@ -8,6 +8,7 @@ import pathlib
 import resource
 import signal
 import threading
+import time
 
 import pytest
 
@@ -455,6 +456,28 @@ def test_who_may_not_lock_memory_can_have_a_guest_quieted(guest):
     assert owner.say("go") == "ok 1 1 1 1"
     owner.end()
     assert_loose(guest)
+
+
+def busy_ticks(pid):
+    stat = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(stat[11]) + int(stat[12])
+
+
+def test_who_waits_takes_nothing_of_the_guest_s_time(guest):
+    """A guest has a processor less for as long as the guard is busy."""
+    spent = []
+
+    def freeze(arguments):
+        ticks, began = busy_ticks(owner.worker), time.monotonic()
+        time.sleep(2)
+        spent.append((busy_ticks(owner.worker) - ticks) / os.sysconf("SC_CLK_TCK")
+                     / (time.monotonic() - began))
+        return guest.freeze()
+    guest.agent_commands["guest-fsfreeze-freeze"] = freeze
+    owner = Owner(guest, window())
+    assert owner.say("go") == "ok 1 1 1 1"
+    owner.end()
+    assert spent[0] < 0.05, f"busy for {spent[0]:.0%} of the time"
 
 
 SILENT = ("open", "openat", "execve", "fork", "clone", "connect", "fsync", "write")
