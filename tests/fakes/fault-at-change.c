@@ -27,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -42,6 +43,15 @@ is_or_unset (const char *variable, const char *value)
   const char *wanted = getenv (variable);
 
   return wanted == NULL || strcmp (wanted, value) == 0;
+}
+
+/* A write to an eventfd, of no file system, changes nothing. */
+static int
+is_wakeup (int fd)
+{
+  struct stat file;
+
+  return fstat (fd, &file) == 0 && (file.st_mode & S_IFMT) == 0;
 }
 
 static void
@@ -158,9 +168,11 @@ COUNTED_IF (MAKES (flags), int, openat,
 COUNTED_IF (MAKES (flags), int, openat64,
             (int fd, const char *path, int flags, mode_t mode),
             (fd, path, flags, mode))
-COUNTED_IF (fd > STDERR_FILENO, ssize_t, write,
+COUNTED_IF (fd > STDERR_FILENO && !is_wakeup (fd), ssize_t, write,
             (int fd, const void *data, size_t n), (fd, data, n))
 
+COUNTED (ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags),
+         (fd, message, flags)) /* what QEMU is told to do */
 COUNTED (ssize_t, pwrite, (int fd, const void *data, size_t n, off_t at),
          (fd, data, n, at))
 

@@ -43,7 +43,7 @@ def killed_at(sets, n, *arguments):
     preload = ":".join([*nbd.sanitizer_libraries(), str(file_sets.SHIM)])
     result = subprocess.run(
         cli.command(*arguments, state=sets.state), capture_output=True, text=True, timeout=120,
-        env=dict(os.environ, LD_PRELOAD=preload, FAULT_AT=str(n)))
+        env=dict(os.environ, LD_PRELOAD=preload, FAULT_AT=str(n), FAULT_IN="nbdsnap"))
     hit = re.search("^fault at (.*)$", result.stdout, re.MULTILINE)
     if hit is None:
         assert result.returncode in (0, 4), result.stderr

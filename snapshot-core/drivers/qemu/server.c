@@ -119,12 +119,22 @@ hand_over (QemuSession *session, int fd, GError **error)
       reason->message);
 }
 
+/* A creator that was killed between handing the socket over and starting the
+   server leaves a socket that takes connections and answers nobody: a
+   descriptor that QEMU still has under its name is one that no server uses. */
+static void
+drop_parked (QemuSession *session)
+{
+  qemu_do (session, "closefd", qemu_object ("fdname", FD_NAME, NULL), NULL);
+}
+
 gboolean
 qemu_server_start (QemuSession *session, const char *socket, GError **error)
 {
   g_autofree char *path = qemu_server_path (socket);
   snap_autofd int fd = -1;
 
+  drop_parked (session);
   if (is_running (path))
     return TRUE;
   fd = listen_at (path, error);
@@ -142,6 +152,7 @@ qemu_server_stop_idle (QemuSession *session, const char *socket, GError **error)
   g_autofree char *path = qemu_server_path (socket);
   g_autoptr (JsonNode) exports = NULL;
 
+  drop_parked (session);
   if (!is_running (path)) {
     (void) g_unlink (path);
     return TRUE;
