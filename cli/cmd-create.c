@@ -52,7 +52,8 @@ add_volume (const Cli *cli, GPtrArray *volumes, const char *text,
   for (guint i = 0; i < volumes->len; i++)
     if (snap_volume_equal (g_ptr_array_index (volumes, i), added)) {
       snap_volume_unref (added);
-      return cli_usage (cli, error, "%s: is named twice", text);
+      return cli_usage (cli, error, "%s: is the same volume as one before it",
+                        text);
     }
   g_ptr_array_add (volumes, added);
   return TRUE;

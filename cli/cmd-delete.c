@@ -41,7 +41,8 @@ add_member (Cli *cli, Doomed *doomed, const CliPoint *point, const char *text,
   SnapSetMember member = { point->volume, point->point };
   g_autoptr (GPtrArray) snapshots = NULL;
 
-  if (point->point->kind != SNAP_POINT_SNAPSHOT)
+  /* A checkpoint that we made is ours to delete, too. */
+  if (point->point->kind != SNAP_POINT_SNAPSHOT && !point->point->ours)
     return cli_usage (cli, error, "%s: is no snapshot", text);
   snapshots = snap_volume_list (point->volume, cli->state, error);
   if (snapshots == NULL)

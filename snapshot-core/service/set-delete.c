@@ -32,7 +32,7 @@ refuse (const SnapSetMember *member, SnapError code, const char *fact,
 static gboolean
 check_deletable (const SnapSetMember *member, GError **error)
 {
-  if (member->point->kind != SNAP_POINT_SNAPSHOT)
+  if (member->point->kind != SNAP_POINT_SNAPSHOT && !member->point->ours)
     return refuse (member, SNAP_ERROR_USAGE, "is not a snapshot", error);
   if (!member->point->ours)
     return refuse (member, SNAP_ERROR_UNSUPPORTED,

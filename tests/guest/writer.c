@@ -56,7 +56,8 @@ give_up (const char *what)
 static uint64_t
 newest_record (int fd)
 {
-  static uint64_t all[N_SLOTS * N_WORDS] __attribute__ ((aligned (RECORD_SIZE)));
+  static uint64_t all[N_SLOTS * N_WORDS]
+      __attribute__ ((aligned (RECORD_SIZE)));
   uint64_t newest = 0;
 
   if (pread (fd, all, sizeof all, 0) != sizeof all)
@@ -105,7 +106,8 @@ main (int argc, char **argv)
   for (;;) {
     fill_record (++n);
     for (int i = 0; i < n_files; i++)
-      if (pwrite (fds[i], record, RECORD_SIZE, (off_t) (n % N_SLOTS) * RECORD_SIZE)
+      if (pwrite (fds[i], record, RECORD_SIZE,
+                  (off_t) (n % N_SLOTS) * RECORD_SIZE)
           != RECORD_SIZE)
         give_up (argv[i + 2]);
     report (n);

@@ -53,6 +53,7 @@ SNAP_PY_FULL = \
 	%D%/test_files_unprivileged.py \
 	%D%/test_files_writers.py \
 	%D%/test_guest_backup.py \
+	%D%/test_guest_kill.py \
 	%D%/test_guest_sets.py \
 	%D%/test_guard_guest.py \
 	%D%/test_guard_real.py \
@@ -65,6 +66,8 @@ SNAP_PY_FULL = \
 	%D%/test_cli_edges.py \
 	%D%/test_qcow2_history.py \
 	%D%/test_qcow2_mutants.py \
+	%D%/test_qemu_driver.py \
+	%D%/test_qemu_history.py \
 	%D%/test_serve_soak.py \
 	%D%/test_thin_mutants.py
 SNAP_PY_LIBRARY = \
@@ -105,6 +108,8 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/pages.py \
 	%D%/snaplib/pki.py \
 	%D%/snaplib/qcow2_history.py \
+	%D%/snaplib/qemu_bed.py \
+	%D%/snaplib/qemu_history.py \
 	%D%/snaplib/qmp.py \
 	%D%/snaplib/serve.py \
 	%D%/snaplib/serving.py \

@@ -16,7 +16,7 @@ from snaplib import tools
 from snaplib.cli import done, nbdsnap, refused
 
 VERBS = ("create", "list", "show", "delete", "diff", "activate", "deactivate",
-         "serve", "drivers", "doctor")
+         "serve", "ack", "thaw", "drivers", "doctor")
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from snaplib import qemu_bed as bed, qmp, tools
+from snaplib import qemu_bed as bed, tools
 from snaplib.qemu_bed import GRANULE, Drive, Driver, Failed, Qemu
 
 MECHANISMS = {"fleece": {"mechanism": "fleece"},
@@ -295,14 +295,6 @@ def test_an_overlay_of_somebody_else_is_never_missed(tmp_path, keys, restart):
         assert [p.name for p in driver.list()] == ["s1"]
         images["s2"] = step(qemu, driver, "s2", 2, **keys)
         check(driver, images, "s1", "s2", "a")
-
-
-def test_an_overlay_in_the_moment_of_the_cut_is_refused(tmp_path):
-    """The filter was made for another node; put in now, it would cut the overlay off."""
-    with machine(tmp_path) as (qemu, driver):
-        records = driver.create("s", until="prepare", **MECHANISMS["cbw"])
-        driver.recover(records)
-        assert qemu.traces() == [] and qemu.top("a") == "fmt-a"
 
 
 # ---- scratch ----

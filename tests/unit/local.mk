@@ -75,6 +75,12 @@ SNAP_UNIT_TESTS += %D%/test-nbd-runs
 SNAP_UNIT_TESTS += %D%/test-nbd-source
 %C%_test_nbd_source_SOURCES = %D%/test-nbd-source.c
 %C%_test_nbd_source_LDADD = libsnap-os.la libsnap-base.la $(GLIB_LIBS)
+SNAP_UNIT_TESTS += %D%/test-nbd-remote
+%C%_test_nbd_remote_SOURCES = %D%/test-nbd-remote.c
+%C%_test_nbd_remote_LDADD = libsnap-os.la libsnap-base.la $(GLIB_LIBS)
+SNAP_UNIT_TESTS += %D%/test-qemu-name
+%C%_test_qemu_name_SOURCES = %D%/test-qemu-name.c
+%C%_test_qemu_name_LDADD = $(SNAP_UNIT_LIBS)
 
 # Images written field by field, for the tests of the qcow2 parsers.
 check_LTLIBRARIES += libtest-qcow2.la

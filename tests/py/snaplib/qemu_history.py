@@ -85,6 +85,7 @@ class History:
         self.resize(size)
         self.seen["made smaller and grown"] += 1
         self.note("shrunk")
+        self.cut()
 
     def overlay(self):
         if not self.quiet() or self.drive.format != "qcow2":
@@ -121,6 +122,8 @@ class History:
         self.stored = set(self.sound)
 
     def kill(self):
+        if self.random.random() < 0.6:
+            self.end()
         self.qemu.restart(cleanly=False)
         self.seen["kill of QEMU"] += 1
         for name in list(self.sound):
@@ -128,6 +131,7 @@ class History:
                 self.sound[name].add("killed")
             else:
                 del self.sound[name]
+        self.cut()
 
     # ---- what is done with points ----
 
