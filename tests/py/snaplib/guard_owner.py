@@ -2,6 +2,7 @@
 """An owner of a guard for a guest, as the services are, that does what it is
 told; and the killing and stopping of it and of both halves of its guard."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -48,9 +49,10 @@ def wait_for(condition, seconds=120):
 
 
 def kill(*pids):
-    """And do not go on before they are gone."""
+    """And do not go on before they are gone.  One may go with the one before."""
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not lives(pid))
 
 
@@ -82,6 +84,8 @@ class Owner:
 
     @property
     def watcher(self):
+        """The kernel's list of children misses some at times."""
+        wait_for(lambda: children(self.process.pid))
         return children(self.process.pid)[0]
 
     @property
@@ -91,11 +95,14 @@ class Owner:
         return found[0] if found else None
 
     def victims(self, who):
-        return {"owner": [self.process.pid], "worker": [self.worker],
-                "watcher": [self.watcher], "guard": [self.worker, self.watcher],
-                "owner and worker": [self.process.pid, self.worker],
-                # Not the other way round: it would end the worker.
-                "owner and watcher": [self.watcher, self.process.pid]}[who]
+        parts = {"owner": ["owner"], "worker": ["worker"], "watcher": ["watcher"],
+                 "guard": ["worker", "watcher"], "owner and worker": ["owner", "worker"],
+                 # Not the other way round: it would end the worker.
+                 "owner and watcher": ["watcher", "owner"]}[who]
+        if "worker" in parts:
+            wait_for(lambda: self.worker)
+        return [self.process.pid if part == "owner" else getattr(self, part)
+                for part in parts]
 
     def end(self):
         self.process.stdin.close()
