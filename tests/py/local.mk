@@ -68,6 +68,7 @@ SNAP_PY_FULL = \
 	%D%/test_qcow2_mutants.py \
 	%D%/test_qemu_driver.py \
 	%D%/test_qemu_history.py \
+	%D%/test_qemu_mutants.py \
 	%D%/test_serve_soak.py \
 	%D%/test_thin_mutants.py
 SNAP_PY_LIBRARY = \

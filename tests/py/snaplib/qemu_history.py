@@ -78,8 +78,11 @@ class History:
         self.note("grown")
 
     def shrink(self):
-        if not self.quiet():
-            return
+        """With a base there, so that there is something to refuse."""
+        if not self.sound:
+            self.cut()
+        while not self.quiet():
+            self.ack()
         size = self.size()
         self.resize(size - self.random.choice([GRANULE, 20 * GRANULE]))
         self.resize(size)
@@ -223,7 +226,7 @@ class History:
     def run(self, steps):
         moves = [(self.change, 5), (self.cut, 6), (self.ack, 5), (self.failed_ack, 1),
                  (self.delete, 1), (self.end, 1), (self.kill, 0.6), (self.grow, 1),
-                 (self.shrink, 0.5), (self.overlay, 1)]
+                 (self.shrink, 0.8), (self.overlay, 1)]
         with self.qemu:
             for _ in range(steps):
                 self.random.choices(*zip(*moves))[0]()
