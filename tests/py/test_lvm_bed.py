@@ -74,14 +74,14 @@ def test_the_result_is_the_guests(bed, scratch, text, environment, code, words):
 
 
 def test_a_guest_that_hangs_is_killed_and_has_failed(bed, scratch):
-    status, output = finish(bed(HANGS, "--timeout=25"))
-    assert status == 1 and "hung for 25 s and was killed" in output, output
+    status, output = finish(bed(HANGS, "--timeout=90"))
+    assert status == 1 and "hung for 90 s and was killed" in output, output
     assert "asleep" in output
     assert guests(scratch) == []
 
 
 def test_a_runner_that_is_told_to_end_takes_its_guest_along(bed, scratch):
-    process = bed(HANGS, "--timeout=60")
+    process = bed(HANGS, "--timeout=180")
     while "asleep" not in process.stdout.readline():
         assert process.poll() is None
     assert guests(scratch)
