@@ -352,6 +352,20 @@ def test_with_the_owner_killed_anywhere_who_is_left_lets_it_go(who, moment):
           "the guest ran, thawed")
 
 
+@pytest.mark.parametrize("who", ["worker", "watcher", "guard", "owner", "owner and worker",
+                                 "owner and watcher"])
+def test_whoever_is_killed_while_the_owner_cuts_the_guest_runs(guest, who):
+    """And nothing more is cut."""
+    owner = Owner(guest, window())
+    assert owner.say("quiet") == "ok"
+    kill(*owner.victims(who))
+    answer = owner.say("go")
+    assert answer == "" if "owner" in who else answer.startswith(f"error {FAILED} ")
+    owner.end()
+    assert_loose(guest)
+    assert guest.was_frozen and "transaction" not in guest.steps
+
+
 # ---- who is stopped ----
 
 @pytest.mark.parametrize("name", ["guest-fsfreeze-freeze", "stop", "transaction", "cont",

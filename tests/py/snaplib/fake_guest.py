@@ -52,7 +52,7 @@ class FakeGuest:
 
     def __init__(self, running=True, frozen=False):
         self.running, self.frozen = running, frozen
-        self.was_frozen = self.was_stopped = False
+        self.was_frozen = self.was_stopped = self.gone = False
         self.steps = []
         self.at = lambda number, name, moment: None
         self.changed = threading.Condition()
@@ -130,7 +130,7 @@ class FakeGuest:
 
     def answer_agent(self, connection, request):
         with self.changed:  # its processors do nothing while they are stopped
-            self.changed.wait_for(lambda: self.running)
+            self.changed.wait_for(lambda: self.running or self.gone)
         name = request["execute"]
         answer = self.step(request, lambda arguments: self.agent_command(name)(arguments))
         if answer:
@@ -162,13 +162,15 @@ class FakeGuest:
 
     def vanish(self):
         """As a QEMU does that is killed."""
+        with self.changed:
+            self.gone = True
+            self.changed.notify_all()
         for connection in (self.monitor, self.agent):
             connection.near.shutdown(socket.SHUT_RDWR)
 
     def close(self):
         self.let_go_of()
         self.vanish()
-        self.set_running(True)
         for connection in (self.monitor, self.agent):
             connection.join(60)
             connection.near.close()

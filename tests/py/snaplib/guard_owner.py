@@ -105,7 +105,8 @@ class Owner:
                 for part in parts]
 
     def end(self):
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait(120)
         self.process.stdout.close()
 
