@@ -20,7 +20,7 @@ check-unit:
 
 check-valgrind:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(SNAP_UNIT_TESTS)' \
-		LOG_COMPILER='$(LIBTOOL) --mode=execute valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=99 --child-silent-after-fork=yes --suppressions=$(abs_top_srcdir)/tests/valgrind.supp'
+		LOG_COMPILER='$(LIBTOOL) --mode=execute timeout -k 10 900 valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=99 --child-silent-after-fork=yes --suppressions=$(abs_top_srcdir)/tests/valgrind.supp'
 
 # The longest first, so that the processors are busy until the end.
 check-full:

@@ -13,6 +13,9 @@ import pytest
 
 from snaplib import tools
 
+# What started us may ignore it, and so would all that we start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 DEMO = tools.TOP / "demo"
 DEADLINE = 120  # seconds
 

@@ -2,6 +2,8 @@
 # Unit tests: pure code, no root, no network, no storage tool.
 SNAP_UNIT_TESTS =
 SNAP_UNIT_LIBS = $(SNAP_CORE_LIBS) $(JSON_GLIB_LIBS) $(GLIB_LIBS)
+# One that hangs must not keep the others from being seen.
+LOG_COMPILER = timeout -k 10 600
 LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
 
 # ---- one block a test, sorted by name ----
