@@ -2,6 +2,7 @@
 """Serve snapshots with the built plugin, and look at them as clients do."""
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -20,6 +21,7 @@ DEADLINE = 30  # seconds; nothing here takes a tenth of it
 DATA, HOLE, ZERO = 0, 1, 2
 
 
+@functools.cache
 def sanitizer_libraries():
     """What a program must preload to host a plugin built with sanitizers."""
     lines = subprocess.run(["ldd", tools.plugin()], capture_output=True, text=True).stdout
@@ -29,10 +31,9 @@ def sanitizer_libraries():
 
 def environment(**changes):
     """For a program that hosts the plugin."""
-    preload = sanitizer_libraries()
-    if preload:
-        preload.append(str(tools.BUILD / ".libs" / "keep-locale.so"))
-        changes["LD_PRELOAD"] = ":".join(preload)
+    if sanitizer_libraries():
+        keep_locale = str(tools.BUILD / ".libs" / "keep-locale.so")
+        changes["LD_PRELOAD"] = ":".join([*sanitizer_libraries(), keep_locale])
     return dict(os.environ, **changes)
 
 
