@@ -218,7 +218,9 @@ struct _SnapDriver {
    *          in one line of text; native names contain @set_id.  The service
    *          has every record of the set on disk before it goes on.
    * prepare  optional: everything slow that creates (placeholders, scratch).
-   * cut      the instant, for all cuts of this driver in the set.
+   * cut      the instant, for all cuts of this driver in the set; a guest may
+   *          stand still meanwhile.
+   * settle   optional, see below: what of the cut can wait until it runs.
    * commit   or abort: make it last, or leave no trace.  abort is also
    *          called after a plan that never was prepared, and after a cut
    *          that failed half-way.  Only TRUE means that no trace is left.
@@ -317,6 +319,11 @@ struct _SnapDriver {
   /* Optional.  The path of the QMP socket of the guest whose disk the volume
      is; the caller frees.  Commands of the window are for that one. */
   char *(*monitor) (SnapVolume *volume);
+
+  /* Optional, a part of creation: after cut() of all drivers, when nobody
+     stands still any more, and before the set is complete: write to stable
+     storage what cut() left in memory.  Once for all cuts of this driver. */
+  gboolean (*settle) (SnapCut **cuts, gsize n_cuts, GError **error);
 };
 
 /* Whether a driver, perhaps built against an older header, has an op that was

@@ -264,6 +264,20 @@ cut_under_guard (SnapCuts *self, GCancellable *cancellable,
   return done;
 }
 
+static gboolean
+settle_groups (SnapCuts *self, GError **error)
+{
+  for (guint i = 0; i < self->groups->len; i++) {
+    const Group *group = g_ptr_array_index (self->groups, i);
+
+    if (SNAP_DRIVER_HAS (group->driver, settle)
+        && !group->driver->settle ((SnapCut **) group->cuts->pdata,
+                                   group->cuts->len, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
 gboolean
 snap_cuts_cut (SnapCuts *self, GCancellable *cancellable, SnapGuardTimes *times,
                GError **error)
@@ -274,7 +288,7 @@ snap_cuts_cut (SnapCuts *self, GCancellable *cancellable, SnapGuardTimes *times,
                           : !cut_groups (self, cancellable, error))
     return FALSE;
   times->window_us = g_get_monotonic_time () - start_us;
-  return TRUE;
+  return settle_groups (self, error);
 }
 
 /* Keep the first of several errors. */

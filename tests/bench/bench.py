@@ -6,6 +6,7 @@ import sys
 import benchlib
 import bench_btrfs
 import bench_diff
+import bench_guest
 import bench_serve
 import bench_status
 import bench_thin
@@ -20,6 +21,7 @@ BENCHES = {
     "btrfs": bench_btrfs,
     "xfs": bench_xfs,
     "thin": bench_thin,
+    "guest": bench_guest,
 }
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # `make bench` prints the table of docs/benchmarks.md.
 EXTRA_DIST += %D%/bench.py %D%/bench_btrfs.py %D%/bench_diff.py \
-	%D%/bench_serve.py %D%/bench_status.py %D%/bench_thin.py \
-	%D%/bench_throughput.py %D%/bench_xfs.py \
+	%D%/bench_guest.py %D%/bench_serve.py %D%/bench_status.py \
+	%D%/bench_thin.py %D%/bench_throughput.py %D%/bench_xfs.py \
 	%D%/benchlib.py %D%/files.py %D%/make_qcow2.py
 
 EXTRA_PROGRAMS += %D%/measure %D%/pull %D%/read-blocks %D%/walk

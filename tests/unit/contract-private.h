@@ -27,6 +27,9 @@ GPtrArray *contract_list (const Contract *self);
 /* Create one snapshot, with all phases; as it is listed then. */
 SnapPoint *contract_cut (const Contract *self, const char *name);
 
+/* The instant, and what of it may wait. */
+void contract_cut_all (SnapCut **cuts, gsize n_cuts);
+
 void contract_remove (const Contract *self, const SnapPoint *point);
 
 /* -1 where the storage does not tell. */

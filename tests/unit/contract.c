@@ -74,6 +74,19 @@ contract_list (const Contract *self)
   return points;
 }
 
+void
+contract_cut_all (SnapCut **cuts, gsize n_cuts)
+{
+  const SnapDriver *driver = cuts[0]->volume->driver;
+  GError *error = NULL;
+
+  driver->cut (cuts, n_cuts, &error);
+  g_assert_no_error (error);
+  if (SNAP_DRIVER_HAS (driver, settle))
+    driver->settle (cuts, n_cuts, &error);
+  g_assert_no_error (error);
+}
+
 static void
 run_creation (SnapVolume *volume, const char *name, const char *set_id)
 {
@@ -88,8 +101,7 @@ run_creation (SnapVolume *volume, const char *name, const char *set_id)
   if (driver->prepare != NULL)
     driver->prepare (cut, &error);
   g_assert_no_error (error);
-  driver->cut (&cut, 1, &error);
-  g_assert_no_error (error);
+  contract_cut_all (&cut, 1);
   driver->commit (cut, &error);
   g_assert_no_error (error);
   driver->free_cut (cut);

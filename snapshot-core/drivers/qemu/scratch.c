@@ -93,6 +93,18 @@ open_unnamed (const char *directory, GError **error)
   return fd;
 }
 
+/* Nothing of it is of use after a crash, so QEMU need not flush it: not when
+   it stops the guest, nor whenever the guest flushes its disk. */
+static JsonObject *
+add_no_flush (JsonObject *node)
+{
+  JsonObject *cache = json_object_new ();
+
+  json_object_set_boolean_member (cache, "no-flush", TRUE);
+  json_object_set_object_member (node, "cache", cache);
+  return node;
+}
+
 /* The file node, opened through a set of descriptors that goes with it. */
 static gboolean
 add_file (QemuSession *session, const char *node, int fd, GError **error)
@@ -112,10 +124,11 @@ add_file (QemuSession *session, const char *node, int fd, GError **error)
     return snap_error_set (error, SNAP_ERROR_CORRUPT, "%s: add-fd: no id",
                            session->name);
   filename = g_strdup_printf ("/dev/fdset/%" G_GINT64_FORMAT, id);
-  added = qemu_do (session, "blockdev-add",
-                   qemu_object ("driver", "file", "node-name", node, "filename",
-                                filename, NULL),
-                   error);
+  added =
+      qemu_do (session, "blockdev-add",
+               add_no_flush (qemu_object ("driver", "file", "node-name", node,
+                                          "filename", filename, NULL)),
+               error);
   forget = json_object_new ();
   json_object_set_int_member (forget, "fdset-id", id);
   return qemu_do (session, "remove-fd", forget, added ? error : NULL) && added;
@@ -196,8 +209,8 @@ qemu_scratch_make (QemuSession *session, const QemuVolume *volume,
   return fd >= 0 && add_file (session, file, fd, error)
          && format (session, file, job, disk->size, error)
          && qemu_do (session, "blockdev-add",
-                     qemu_object ("driver", "qcow2", "node-name", node, "file",
-                                  file, backing != NULL ? "backing" : NULL,
-                                  backing, NULL),
+                     add_no_flush (qemu_object (
+                         "driver", "qcow2", "node-name", node, "file", file,
+                         backing != NULL ? "backing" : NULL, backing, NULL)),
                      error);
 }

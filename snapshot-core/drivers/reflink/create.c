@@ -136,6 +136,12 @@ reflink_cut (SnapCut **cuts, gsize n_cuts, GError **error)
     }
     stamp (cut->fd);
   }
+  return TRUE;
+}
+
+gboolean
+reflink_settle (SnapCut **cuts, gsize n_cuts, GError **error)
+{
   for (gsize i = 0; i < n_cuts; i++)
     if (!make_durable ((ReflinkCut *) cuts[i], error))
       return FALSE;

@@ -306,4 +306,5 @@ const SnapDriver snap_driver_reflink = {
   .open_image = reflink_open_image,
   .sweep = reflink_sweep,
   .plain_path = reflink_plain_path,
+  .settle = reflink_settle,
 };

@@ -76,6 +76,7 @@ SnapCut *reflink_plan (SnapVolume *volume, const char *name, const char *set_id,
                        char **record, GError **error);
 gboolean reflink_prepare (SnapCut *cut, GError **error);
 gboolean reflink_cut (SnapCut **cuts, gsize n_cuts, GError **error);
+gboolean reflink_settle (SnapCut **cuts, gsize n_cuts, GError **error);
 gboolean reflink_commit (SnapCut *cut, GError **error);
 gboolean reflink_abort (SnapCut *cut, GError **error);
 void reflink_free_cut (SnapCut *cut);
