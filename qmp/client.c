@@ -301,24 +301,37 @@ negotiate (QmpClient *self, GError **error)
   return nothing != NULL;
 }
 
+static QmpClient *
+begin (int fd, gint64 deadline_us, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (QmpClient) self = make_client (fd);
+
+  qmp_client_set_cancellable (self, cancellable);
+  if (!await_greeting (self, deadline_us, error) || !negotiate (self, error))
+    return NULL;
+  qmp_client_set_cancellable (self, NULL);
+  return g_steal_pointer (&self);
+}
+
 QmpClient *
 qmp_client_connect (const char *path, guint greeting_ms,
                     GCancellable *cancellable, GError **error)
 {
   gint64 deadline_us = deadline_in (greeting_ms);
   int fd = qmp_channel_connect (path, deadline_us, cancellable, error);
-  g_autoptr (QmpClient) self = NULL;
+  QmpClient *self =
+      fd >= 0 ? begin (fd, deadline_us, cancellable, error) : NULL;
 
-  if (fd < 0)
-    return NULL;
-  self = make_client (fd);
-  qmp_client_set_cancellable (self, cancellable);
-  if (!await_greeting (self, deadline_us, error) || !negotiate (self, error)) {
+  if (fd >= 0 && self == NULL)
     g_prefix_error (error, "%s: ", path);
-    return NULL;
-  }
-  qmp_client_set_cancellable (self, NULL);
-  return g_steal_pointer (&self);
+  return self;
+}
+
+QmpClient *
+qmp_client_take (int fd, guint greeting_ms, GCancellable *cancellable,
+                 GError **error)
+{
+  return begin (fd, deadline_in (greeting_ms), cancellable, error);
 }
 
 void

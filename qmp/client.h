@@ -49,6 +49,11 @@ typedef struct _QmpClient QmpClient;
 QmpClient *qmp_client_connect (const char *path, guint greeting_ms,
                                GCancellable *cancellable, GError **error);
 
+/* The same over @fd, a socket that is connected to a monitor; it is closed with
+   the client, or on error. */
+QmpClient *qmp_client_take (int fd, guint greeting_ms,
+                            GCancellable *cancellable, GError **error);
+
 /*
  * Take over a connection that was negotiated: @fd, which is closed with the
  * client.  What the last user of it has not read is skipped, the rest of a

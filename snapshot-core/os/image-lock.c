@@ -10,8 +10,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "snapshot-core/base/error.h"
+#include "snapshot-core/os/fd.h"
 
 enum {
   USES = 100,    /* + permission: somebody uses it */
@@ -95,6 +97,25 @@ snap_image_lock_read (int fd, const char *name, GError **error)
     return TRUE;
   snap_image_unlock (fd);
   return FALSE;
+}
+
+/* O_NONBLOCK, so that a FIFO in the place of an image cannot hang us. */
+int
+snap_image_open_read (const char *path, GError **error)
+{
+  snap_autofd int fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  struct stat st;
+
+  if (fd < 0 || fstat (fd, &st) < 0) {
+    snap_error_set_errno (error, errno, "%s", path);
+    return -1;
+  }
+  if (!S_ISREG (st.st_mode) && !S_ISBLK (st.st_mode)) {
+    snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                    "%s: not a file or block device", path);
+    return -1;
+  }
+  return snap_image_lock_read (fd, path, error) ? snap_fd_steal (&fd) : -1;
 }
 
 void

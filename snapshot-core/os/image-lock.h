@@ -21,6 +21,15 @@
  */
 gboolean snap_image_lock_read (int fd, const char *name, GError **error);
 
+/*
+ * Open the file or block device of an image and become such a reader of it.
+ * Returns the descriptor, or -1.
+ *
+ * Errors: as above, NOT_FOUND, UNSUPPORTED (something else than a file or block
+ * device).
+ */
+int snap_image_open_read (const char *path, GError **error);
+
 /* Let go of it before the descriptor is closed. */
 void snap_image_unlock (int fd);
 

@@ -48,6 +48,7 @@ struct _SnapNbdSource {
   char *program;      /* what serves: the last part of its argv[0] */
   SnapKeeper *server; /* NULL once it is reaped, or not ours */
   pid_t pid;
+  guint end_ms; /* how long it may take to end by itself */
   int stderr_fd; /* a memory file that the server writes to, or -1 */
   guint64 size;
   guint patience_ms;  /* how long it may be silent over a read */

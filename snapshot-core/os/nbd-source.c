@@ -289,6 +289,21 @@ learn_size (SnapNbdSource *self)
   return size >= 0;
 }
 
+static gboolean
+check_contexts (SnapNbdSource *self, const Wanted *wanted, GError **error)
+{
+  const char *const *context = wanted->contexts;
+
+  for (; *context != NULL; context++)
+    if (lib.nbd_can_meta_context (g_ptr_array_index (self->handles, 0),
+                                  *context)
+        != 1)
+      return snap_error_set (error, SNAP_ERROR_NOT_FOUND,
+                             "%s: %s does not offer %s", self->name,
+                             self->program, *context);
+  return TRUE;
+}
+
 /*
  * Say why there is no connection: how the server ended, or, if it did not,
  * what libnbd made of its answer.  That is looked at before we hang up, since
@@ -326,32 +341,81 @@ source_new (const char *program, const char *name)
   return self;
 }
 
-SnapNbdSource *
-snap_nbd_source_spawn (const char *const *argv, const int *fds, gsize n_fds,
-                       const char *export_name, guint n_connections,
-                       const char *name, GError **error)
+/* Why it could not be told: it ended, or had an objection, which it may have
+   explained in print. */
+static gboolean
+refuse_instructions (SnapNbdSource *self, GError *reason, GError **error)
 {
-  g_autoptr (SnapNbdSource) self = source_new (argv[0], name);
-  g_auto (Sockets) sockets = sockets_init (n_connections);
-  const Wanted wanted = { export_name, (const char *const[]){ NULL } };
+  gboolean ended = snap_child_wait (self->pid, REFUSED_MS);
+  g_autofree char *line = ended ? NULL : first_stderr_line (self);
+  g_autofree char *end = ended ? snap_nbd_source_describe_end (self) : NULL;
 
-  g_return_val_if_fail (n_connections > 0 && n_connections <= MAX_CONNECTIONS,
+  if (ended)
+    snap_error_set (error, SNAP_ERROR_IO, "%s", end);
+  else
+    snap_error_set (error, (SnapError) reason->code,
+                    line != NULL ? "%s (%s)" : "%s", reason->message, line);
+  g_error_free (reason);
+  return FALSE;
+}
+
+static gboolean
+instruct (SnapNbdSource *self, const SnapNbdServer *server, GError **error)
+{
+  GError *reason = NULL;
+
+  return server->instruct == NULL
+         || server->instruct (server->user_data, &reason)
+         || refuse_instructions (self, reason, error);
+}
+
+SnapNbdSource *
+snap_nbd_source_start (const SnapNbdServer *server, const char *name,
+                       GError **error)
+{
+  g_autoptr (SnapNbdSource) self = source_new (server->argv[0], name);
+  g_auto (Sockets) sockets = sockets_init (server->n_connections);
+  const Wanted wanted = { server->export_name, server->contexts };
+
+  g_return_val_if_fail (server->n_connections > 0
+                            && server->n_connections <= MAX_CONNECTIONS,
                         NULL);
 
+  self->end_ms = server->instruct == NULL ? END_MS : 0;
   if (!load_libnbd (error) || !open_stderr (self, error)
       || !sockets_open (&sockets, name, error)
-      || !start_server (self, argv, fds, n_fds, sockets.listen_fd, error))
+      || !start_server (self, server->argv, server->fds, server->n_fds,
+                        sockets.listen_fd, error))
     return NULL;
 
   /* From here on only the server listens: when it ends, what waits in the
      backlog is refused instead of waiting for ever. */
   snap_fd_clear (&sockets.listen_fd);
+  if (!instruct (self, server, error))
+    return NULL;
   if (!connect_all (self, &sockets, &wanted) || !learn_size (self)) {
     sockets_clear (&sockets);
     refuse_server (self, error);
     return NULL;
   }
-  return g_steal_pointer (&self);
+  return check_contexts (self, &wanted, error) ? g_steal_pointer (&self) : NULL;
+}
+
+SnapNbdSource *
+snap_nbd_source_spawn (const char *const *argv, const int *fds, gsize n_fds,
+                       const char *export_name, guint n_connections,
+                       const char *name, GError **error)
+{
+  const SnapNbdServer server = {
+    .argv = argv,
+    .fds = fds,
+    .n_fds = n_fds,
+    .export_name = export_name,
+    .contexts = (const char *const[]){ NULL },
+    .n_connections = n_connections,
+  };
+
+  return snap_nbd_source_start (&server, name, error);
 }
 
 /* ---- servers that run already ---- */
@@ -392,21 +456,6 @@ sockets_connect (Sockets *self, const struct sockaddr_un *address,
       return FALSE;
     g_array_append_val (copies, copy);
   }
-  return TRUE;
-}
-
-static gboolean
-check_contexts (SnapNbdSource *self, const Wanted *wanted, GError **error)
-{
-  const char *const *context = wanted->contexts;
-
-  for (; *context != NULL; context++)
-    if (lib.nbd_can_meta_context (g_ptr_array_index (self->handles, 0),
-                                  *context)
-        != 1)
-      return snap_error_set (error, SNAP_ERROR_NOT_FOUND,
-                             "%s: %s does not offer %s", self->name,
-                             self->program, *context);
   return TRUE;
 }
 
@@ -470,7 +519,7 @@ snap_nbd_source_close (SnapNbdSource *self)
   g_ptr_array_unref (self->handles);
   g_array_unref (self->sockets);
   if (self->server != NULL)
-    snap_keeper_end (self->server, END_MS);
+    snap_keeper_end (self->server, self->end_ms);
   g_async_queue_unref (self->idle);
   snap_fd_clear (&self->stderr_fd);
   g_free (self->name);

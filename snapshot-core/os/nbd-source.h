@@ -29,6 +29,27 @@ SnapNbdSource *snap_nbd_source_spawn (const char *const *argv, const int *fds,
                                       guint n_connections, const char *name,
                                       GError **error);
 
+/* A server that has to be told what to serve, and does not end by itself. */
+typedef struct {
+  const char *const *argv; /* its descriptor 3 is the listening socket */
+  const int *fds;          /* borrowed, passed as 4 and up */
+  gsize n_fds;
+  /* Called when it was started: tell it. */
+  gboolean (*instruct) (gpointer user_data, GError **error);
+  gpointer user_data;
+  const char *export_name;
+  const char *const *contexts; /* NULL-terminated, those that are asked about */
+  guint n_connections;
+} SnapNbdServer;
+
+/*
+ * The same for such a server.  It is ended with the source, and with this
+ * process.  Errors: as above, NOT_FOUND (a context is not offered), and what
+ * instruct() returns.
+ */
+SnapNbdSource *snap_nbd_source_start (const SnapNbdServer *server,
+                                      const char *name, GError **error);
+
 /*
  * Connect @n_connections times to the Unix socket at @path, where @program
  * serves already; the path may be long.  @contexts, NULL-terminated, are those

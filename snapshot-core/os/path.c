@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <glib.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -52,6 +53,20 @@ snap_path_resolve (const char *path)
     return NULL;
   }
   return resolve_missing (path);
+}
+
+char *
+snap_path_of_backing (const char *path, const char *backing)
+{
+  g_autofree char *directory = g_path_get_dirname (path);
+  const char *name = backing;
+
+  if (g_str_has_prefix (name, "file:"))
+    name += strlen ("file:");
+  if (name[strcspn (name, ":/")] == ':')
+    return NULL;
+  return name[0] == '/' ? g_strdup (name)
+                        : g_strconcat (directory, "/", name, NULL);
 }
 
 int

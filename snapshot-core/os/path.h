@@ -20,6 +20,12 @@ char *snap_path_absolute (const char *path);
  */
 char *snap_path_resolve (const char *path);
 
+/*
+ * Where QEMU would look for a backing file that the image at @path names so; the
+ * caller frees.  NULL if that is no plain file.
+ */
+char *snap_path_of_backing (const char *path, const char *backing);
+
 /* Whether this process may read the file: 0, or the errno that tells why not. */
 int snap_path_access (const char *path);
 

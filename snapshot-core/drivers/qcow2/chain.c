@@ -23,25 +23,6 @@ file_free (Qcow2File *file)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Qcow2File, file_free)
 
-/* O_NONBLOCK, so that a FIFO in the place of an image cannot hang us. */
-static int
-open_plain_file (const char *path, GError **error)
-{
-  snap_autofd int fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  struct stat st;
-
-  if (fd < 0 || fstat (fd, &st) < 0) {
-    snap_error_set_errno (error, errno, "%s", path);
-    return -1;
-  }
-  if (!S_ISREG (st.st_mode) && !S_ISBLK (st.st_mode)) {
-    snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
-                    "%s: not a file or block device", path);
-    return -1;
-  }
-  return snap_fd_steal (&fd);
-}
-
 static gint64
 to_us (struct timespec time)
 {
@@ -101,11 +82,10 @@ open_file (const char *path, const char *format, GError **error)
 {
   g_autoptr (Qcow2File) file = g_new0 (Qcow2File, 1);
   gboolean qcow2 = FALSE;
-  snap_autofd int fd = open_plain_file (path, error);
+  snap_autofd int fd = snap_image_open_read (path, error);
 
   file->path = g_strdup (path);
-  if (fd < 0 || !snap_image_lock_read (fd, path, error)
-      || !note_change (file, fd, error))
+  if (fd < 0 || !note_change (file, fd, error))
     return NULL;
   /* Tables are read one by one and whole; what follows them in the file is
      data that nobody asked for. */
@@ -136,26 +116,6 @@ open_file (const char *path, const char *format, GError **error)
   return g_steal_pointer (&file);
 }
 
-/* Where QEMU would look for the backing file of @path. */
-static char *
-resolve_backing (const char *path, const char *backing, GError **error)
-{
-  g_autofree char *directory = g_path_get_dirname (path);
-  const char *name = backing;
-  gsize scheme;
-
-  if (g_str_has_prefix (name, "file:"))
-    name += strlen ("file:");
-  scheme = strcspn (name, ":/");
-  if (name[scheme] == ':') {
-    snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
-                    "%s: backing file %s is not a plain file", path, backing);
-    return NULL;
-  }
-  return name[0] == '/' ? g_strdup (name)
-                        : g_strconcat (directory, "/", name, NULL);
-}
-
 /* The path and format of what lies below; *path NULL at the end. */
 static gboolean
 next_in_chain (const Qcow2File *file, char **path, const char **format,
@@ -164,9 +124,12 @@ next_in_chain (const Qcow2File *file, char **path, const char **format,
   *path = NULL;
   if (file->header == NULL || file->header->backing_file == NULL)
     return TRUE;
-  *path = resolve_backing (file->path, file->header->backing_file, error);
+  *path = snap_path_of_backing (file->path, file->header->backing_file);
   *format = file->header->backing_format;
-  return *path != NULL;
+  return *path != NULL
+         || snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                            "%s: backing file %s is not a plain file",
+                            file->path, file->header->backing_file);
 }
 
 GPtrArray *
