@@ -6,6 +6,8 @@ libsnap_format_la_SOURCES = \
 	%D%/btrfs-map.c %D%/btrfs-map.h \
 	%D%/btrfs-part.c %D%/btrfs-part.h \
 	%D%/cow-store.c %D%/cow-store.h \
+	%D%/disk-image.c %D%/disk-image.h %D%/disk-image-private.h \
+	%D%/disk-image-end.c \
 	%D%/fiemap.c %D%/fiemap.h \
 	%D%/lvm-report.c %D%/lvm-report.h \
 	%D%/manifest.c %D%/manifest.h \

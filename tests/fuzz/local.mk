@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Fuzz targets.  Each fuzz-NAME has seeds in seeds/NAME, which `make check`
 # replays; with --enable-fuzzing (and CC=clang) `make fuzz` runs libFuzzer.
-SNAP_FUZZ_TARGETS = %D%/fuzz-btrfs %D%/fuzz-cow %D%/fuzz-nbd-handshake \
+SNAP_FUZZ_TARGETS = %D%/fuzz-btrfs %D%/fuzz-cow %D%/fuzz-disk \
+	%D%/fuzz-nbd-handshake \
 	%D%/fuzz-nbd-requests %D%/fuzz-qcow2 %D%/fuzz-qmp %D%/fuzz-thin
 SNAP_FUZZ_MAX_LEN = 131072
 EXTRA_DIST += %D%/make-btrfs-seeds %D%/make-nbd-seeds %D%/make-qmp-seeds \
@@ -11,6 +12,8 @@ EXTRA_DIST += %D%/make-btrfs-seeds %D%/make-nbd-seeds %D%/make-qmp-seeds \
 %C%_fuzz_btrfs_LDADD = libsnap-format.la libsnap-base.la $(GLIB_LIBS)
 %C%_fuzz_cow_SOURCES = %D%/fuzz-cow.c %D%/fuzz-target.h
 %C%_fuzz_cow_LDADD = libsnap-format.la libsnap-base.la $(GLIB_LIBS)
+%C%_fuzz_disk_SOURCES = %D%/fuzz-disk.c %D%/fuzz-target.h
+%C%_fuzz_disk_LDADD = libsnap-format.la libsnap-base.la $(GLIB_LIBS)
 %C%_fuzz_nbd_handshake_SOURCES = %D%/fuzz-nbd-handshake.c %D%/fuzz-target.h \
 	tests/unit/nbd-offer.c tests/unit/nbd-offer.h
 %C%_fuzz_nbd_handshake_LDADD = libsnap-nbd-server.la libsnap-base.la \
@@ -33,6 +36,7 @@ EXTRA_PROGRAMS += $(SNAP_FUZZ_TARGETS)
 SNAP_FUZZ_TESTS =
 %C%_fuzz_btrfs_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 %C%_fuzz_cow_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+%C%_fuzz_disk_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 %C%_fuzz_nbd_handshake_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 %C%_fuzz_nbd_requests_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 %C%_fuzz_qcow2_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
@@ -51,6 +55,7 @@ SNAP_FUZZ_TESTS = $(SNAP_FUZZ_TARGETS)
 TESTS += $(SNAP_FUZZ_TESTS)
 %C%_fuzz_btrfs_SOURCES += %D%/replay-main.c
 %C%_fuzz_cow_SOURCES += %D%/replay-main.c
+%C%_fuzz_disk_SOURCES += %D%/replay-main.c
 %C%_fuzz_nbd_handshake_SOURCES += %D%/replay-main.c
 %C%_fuzz_nbd_requests_SOURCES += %D%/replay-main.c
 %C%_fuzz_qcow2_SOURCES += %D%/replay-main.c

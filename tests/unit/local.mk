@@ -218,6 +218,10 @@ SNAP_UNIT_TESTS += %D%/test-cow-store
 %C%_test_cow_store_SOURCES = %D%/test-cow-store.c
 %C%_test_cow_store_LDADD = $(SNAP_UNIT_LIBS)
 
+SNAP_UNIT_TESTS += %D%/test-disk-image
+%C%_test_disk_image_SOURCES = %D%/test-disk-image.c
+%C%_test_disk_image_LDADD = $(SNAP_UNIT_LIBS)
+
 SNAP_UNIT_TESTS += %D%/test-crc32c
 %C%_test_crc32c_SOURCES = %D%/test-crc32c.c
 %C%_test_crc32c_LDADD = $(GLIB_LIBS)
