@@ -11,6 +11,7 @@ SNAP_MAN_PAGES = \
 	%D%/nbdsnap-diff.1 \
 	%D%/nbdsnap-doctor.1 \
 	%D%/nbdsnap-drivers.1 \
+	%D%/nbdsnap-image.1 \
 	%D%/nbdsnap-list.1 \
 	%D%/nbdsnap-lvm.1 \
 	%D%/nbdsnap-qcow2.1 \

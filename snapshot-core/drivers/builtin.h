@@ -9,6 +9,7 @@
 #include "snapshot-core/drivers/driver.h"
 
 extern const SnapDriver snap_driver_btrfs;
+extern const SnapDriver snap_driver_image;
 extern const SnapDriver snap_driver_lvm;
 extern const SnapDriver snap_driver_qcow2;
 extern const SnapDriver snap_driver_qemu;

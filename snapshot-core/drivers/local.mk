@@ -13,6 +13,12 @@ libsnap_drivers_la_SOURCES = \
 	%D%/btrfs/snapshot.c \
 	%D%/btrfs/tree-map.c \
 	%D%/btrfs/volume.c \
+	%D%/image/chain.c \
+	%D%/image/compare.c \
+	%D%/image/daemon.c \
+	%D%/image/driver.c \
+	%D%/image/image.c \
+	%D%/image/image.h \
 	%D%/lvm/activation.c \
 	%D%/lvm/classic-diff.c \
 	%D%/lvm/classic.c \

@@ -18,8 +18,9 @@
   (G_STRUCT_OFFSET (SnapDriver, open_image) + sizeof (gpointer))
 
 static const SnapDriver *const builtins[] = {
-  &snap_driver_btrfs, &snap_driver_lvm,     &snap_driver_qcow2,
-  &snap_driver_qemu,  &snap_driver_reflink, &snap_driver_thin_meta,
+  &snap_driver_btrfs,     &snap_driver_image, &snap_driver_lvm,
+  &snap_driver_qcow2,     &snap_driver_qemu,  &snap_driver_reflink,
+  &snap_driver_thin_meta,
 };
 
 struct _SnapRegistry {
