@@ -12,9 +12,15 @@
 #include "cli/progress.h"
 #include "snapshot-core/service/set.h"
 
+/* A day, in seconds. */
+#define MAX_HOOK_TIMEOUT (24 * 60 * 60)
+
 static char *name;
 static gboolean atomic;
 static gboolean force;
+static char *pre_cut;
+static char *post_cut;
+static int hook_timeout = 60;
 static CliGuestOptions guest_options;
 
 static const GOptionEntry options[] = {
@@ -24,6 +30,12 @@ static const GOptionEntry options[] = {
     "Refuse unless all volumes are cut at one instant", NULL },
   { "force", 0, 0, G_OPTION_ARG_NONE, &force,
     "Go on where cutting would keep writers waiting for long", NULL },
+  { "pre-cut", 0, 0, G_OPTION_ARG_FILENAME, &pre_cut,
+    "Shell command to run just before; nothing is cut if it fails", "CMD" },
+  { "post-cut", 0, 0, G_OPTION_ARG_FILENAME, &post_cut,
+    "Shell command to run just after, whatever happened since", "CMD" },
+  { "hook-timeout", 0, 0, G_OPTION_ARG_INT, &hook_timeout,
+    "How long each of these commands may take (default: 60)", "SECONDS" },
   { "qmp", 0, 0, G_OPTION_ARG_FILENAME, &guest_options.monitor,
     "QMP socket of the guest whose disks are meant", "SOCKET" },
   { "agent", 0, 0, G_OPTION_ARG_FILENAME, &guest_options.agent,
@@ -118,6 +130,8 @@ print_json (const SnapSet *set, const GPtrArray *volumes, GError **error)
                      is_one_instant (set) ? "atomic" : "sequential");
   cli_json_add_uint (json, "window_us", set->window_us);
   add_guest_json (json, set);
+  if (post_cut != NULL)
+    cli_json_add_text (json, "post_cut_failure", set->post_cut_failure);
   cli_json_begin_array (json, "snapshots");
   for (guint i = 0; i < set->points->len; i++) {
     const SnapPoint *point = g_ptr_array_index (set->points, i);
@@ -173,6 +187,13 @@ cut (Cli *cli, const GPtrArray *volumes, SnapGuest *guest,
 {
   g_autofree char *default_name = name == NULL ? snap_name_default () : NULL;
   g_autofree char *what = g_strdup_printf ("cutting %u volumes", volumes->len);
+  const SnapHooks hooks = { pre_cut, post_cut, (guint) hook_timeout * 1000 };
+  const SnapSetSpec spec = {
+    .name = name != NULL ? name : default_name,
+    .flags = atomic ? SNAP_SET_REQUIRE_ATOMIC : SNAP_SET_DEFAULT,
+    .guest = guest,
+    .hooks = &hooks,
+  };
   CliProgress progress = { 0 };
   SnapSet *set;
 
@@ -180,9 +201,7 @@ cut (Cli *cli, const GPtrArray *volumes, SnapGuest *guest,
     cli_progress_init (&progress, what, cli->options.progress);
   cli_progress_update (&progress, 0, 0);
   set = snap_set_create (cli->state, (SnapVolume **) volumes->pdata,
-                         volumes->len, name != NULL ? name : default_name,
-                         atomic ? SNAP_SET_REQUIRE_ATOMIC : SNAP_SET_DEFAULT,
-                         guest, cancellable, error);
+                         volumes->len, &spec, cancellable, error);
   cli_progress_clear (&progress);
   return set;
 }
@@ -239,6 +258,26 @@ take_back (Cli *cli, const SnapSet *set, const GPtrArray *volumes,
 }
 
 static gboolean
+check_hooks (const Cli *cli, GError **error)
+{
+  if (hook_timeout < 1 || hook_timeout > MAX_HOOK_TIMEOUT)
+    return cli_usage (cli, error, "--hook-timeout: wants 1 to %d seconds",
+                      MAX_HOOK_TIMEOUT);
+  return TRUE;
+}
+
+/* The set is there, and all is said of it, where something about it is not as
+   asked. */
+static void
+tell_shortfall (Cli *cli, const SnapSet *set)
+{
+  if (set->post_cut_failure != NULL)
+    cli_say ("%s", set->post_cut_failure);
+  if (is_weaker (set) || set->post_cut_failure != NULL)
+    cli->exit_code = CLI_EXIT_WEAKER;
+}
+
+static gboolean
 run (Cli *cli, GError **error)
 {
   g_autoptr (GPtrArray) volumes = NULL;
@@ -246,15 +285,14 @@ run (Cli *cli, GError **error)
 
   if (cli->n_args == 0 && guest_options.monitor == NULL)
     return cli_usage (cli, error, "no volume is named");
-  if (!cli_guest_check (cli, &guest_options, error)
+  if (!check_hooks (cli, error) || !cli_guest_check (cli, &guest_options, error)
       || (name != NULL && !snap_name_check (name, error)))
     return FALSE;
   cli->force = force;
   set = create_set (cli, &volumes, error);
   if (set == NULL)
     return FALSE;
-  if (is_weaker (set))
-    cli->exit_code = CLI_EXIT_WEAKER;
+  tell_shortfall (cli, set);
   return print (cli, set, volumes, error)
          || take_back (cli, set, volumes, error);
 }

@@ -21,33 +21,63 @@ static const GOptionEntry options[] = {
   G_OPTION_ENTRY_NULL
 };
 
+static void
+add_owed (JsonBuilder *json, const GPtrArray *owed)
+{
+  cli_json_begin_array (json, "owed");
+  for (guint i = 0; owed != NULL && i < owed->len; i++) {
+    const SnapSetOwed *one = g_ptr_array_index (owed, i);
+
+    json_builder_begin_object (json);
+    cli_json_add_text (json, "set", one->set_id);
+    cli_json_add_text (json, "name", one->name);
+    cli_json_add_text (json, "post_cut", one->command);
+    json_builder_end_object (json);
+  }
+  json_builder_end_array (json);
+}
+
 static gboolean
-print_json (const GPtrArray *found, guint n_finished, GError **error)
+print_json (const GPtrArray *left, const SnapSetFound *found, GError **error)
 {
   g_autoptr (JsonBuilder) json = cli_json_begin ("doctor");
 
   cli_json_add_bool (json, "dry_run", dry_run);
-  cli_json_add_uint (json, "finished", n_finished);
+  cli_json_add_uint (json, "finished", found->n_finished);
   cli_json_begin_array (json, "unfinished");
-  for (guint i = 0; i < found->len; i++)
-    cli_json_add_element (json, g_ptr_array_index (found, i));
+  for (guint i = 0; i < left->len; i++)
+    cli_json_add_element (json, g_ptr_array_index (left, i));
   json_builder_end_array (json);
+  add_owed (json, found->owed);
   return cli_json_print (json, error);
 }
 
 static gboolean
-print_text (const Cli *cli, const GPtrArray *found, guint n_finished,
+print_text (const Cli *cli, const GPtrArray *left, const SnapSetFound *found,
             GError **error)
 {
   if (cli->options.quiet)
     return TRUE;
-  for (guint i = 0; i < found->len; i++)
+  for (guint i = 0; i < left->len; i++)
     if (!cli_print (error, "unfinished: ")
-        || !cli_print_line (error, g_ptr_array_index (found, i)))
+        || !cli_print_line (error, g_ptr_array_index (left, i)))
       return FALSE;
-  if (n_finished > 0)
-    return cli_print (error, "finished: %u\n", n_finished);
-  return found->len > 0 || cli_print (error, "nothing is unfinished\n");
+  if (found->n_finished > 0)
+    return cli_print (error, "finished: %u\n", found->n_finished);
+  return left->len > 0 || cli_print (error, "nothing is unfinished\n");
+}
+
+static gboolean
+print (Cli *cli, const SnapSetFound *found, GError **error)
+{
+  g_autoptr (GPtrArray) left = cli_leftovers_list (cli, error);
+
+  if (left == NULL)
+    return FALSE;
+  if (cli->options.json)
+    return print_json (left, found, error);
+  cli_leftovers_say_owed (found);
+  return print_text (cli, left, found, error);
 }
 
 /* Finish what can be, then see what is left.  What could not be finished is
@@ -56,9 +86,8 @@ static gboolean
 run (Cli *cli, GError **error)
 {
   g_autoptr (CliInterrupt) interrupt = NULL;
-  g_autoptr (GPtrArray) found = NULL;
+  g_auto (SnapSetFound) found = { 0 };
   g_autoptr (GError) reason = NULL;
-  guint n_finished = 0;
 
   if (!cli_expect_no_arguments (cli, error))
     return FALSE;
@@ -67,12 +96,9 @@ run (Cli *cli, GError **error)
     return FALSE;
   if (!dry_run) {
     interrupt = cli_interrupt_new ();
-    snap_set_recover (cli->state, cli->registry, &n_finished, &reason);
+    snap_set_recover (cli->state, cli->registry, &found, &reason);
   }
-  found = cli_leftovers_list (cli, error);
-  if (found == NULL
-      || !(cli->options.json ? print_json (found, n_finished, error)
-                             : print_text (cli, found, n_finished, error)))
+  if (!print (cli, &found, error))
     return FALSE;
   if (reason == NULL)
     return TRUE;

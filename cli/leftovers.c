@@ -11,18 +11,31 @@ cli_leftovers_finish (Cli *cli, GError **error)
 {
   g_autoptr (GHashTable) entries = snap_journal_list (cli->state, error);
   g_autoptr (GError) reason = NULL;
-  guint n_finished = 0;
+  g_auto (SnapSetFound) found = { 0 };
 
   if (entries == NULL)
     return FALSE;
-  if (!snap_set_recover (cli->state, cli->registry, &n_finished, &reason)) {
+  if (!snap_set_recover (cli->state, cli->registry, &found, &reason)) {
     cli->standing = g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_FROZEN);
     cli_say ("%s", reason->message);
   }
-  if (n_finished > 0 && !cli->options.quiet)
+  cli_leftovers_say_owed (&found);
+  if (found.n_finished > 0 && !cli->options.quiet)
     cli_say ("%s: interrupted runs finished: %u",
-             snap_state_directory (cli->state), n_finished);
+             snap_state_directory (cli->state), found.n_finished);
   return TRUE;
+}
+
+void
+cli_leftovers_say_owed (const SnapSetFound *found)
+{
+  for (guint i = 0; found->owed != NULL && i < found->owed->len; i++) {
+    const SnapSetOwed *owed = g_ptr_array_index (found->owed, i);
+
+    cli_say ("%s: was killed before its post-cut command had ended, which is "
+             "not run again: %s",
+             owed->name, owed->command);
+  }
 }
 
 GPtrArray *

@@ -7,6 +7,7 @@
 #define CLI_LEFTOVERS_H
 
 #include "cli/command.h"
+#include "snapshot-core/service/set.h"
 
 /*
  * Finish what can be finished and say so on standard error.  What cannot be
@@ -14,6 +15,9 @@
  * working elsewhere.  Errors: IO, the journal itself cannot be read.
  */
 gboolean cli_leftovers_finish (Cli *cli, GError **error);
+
+/* Say on standard error which commands of a user's may not have been run. */
+void cli_leftovers_say_owed (const SnapSetFound *found);
 
 /* The ids of unfinished sets whose makers are gone, char * freed by the
    array, without finishing them. */

@@ -69,13 +69,14 @@ _nbdsnap() {
     case $prev in
         --state-dir) _filedir -d; return ;;
         --secret | --socket | --metrics | --qmp | --agent) _filedir; return ;;
+        --pre-cut | --post-cut) mapfile -t COMPREPLY < <(compgen -c -- "$cur"); return ;;
         --scratch) _filedir -d; return ;;
         --user) mapfile -t COMPREPLY < <(compgen -u -- "$cur"); return ;;
         -U) [[ $verb == serve ]] && _filedir && return ;;
         --format) mapfile -t COMPREPLY < <(compgen -W 'text json qemu-map map totals' -- "$cur"); return ;;
         --quiesce) mapfile -t COMPREPLY < <(compgen -W 'agent pause none' -- "$cur"); return ;;
         --mechanism) mapfile -t COMPREPLY < <(compgen -W 'auto cbw fleece' -- "$cur"); return ;;
-        --name | --forget | --disk | --consumer | --snapshot-dir | --listen | --port | --max-connections | --timeout) return ;;
+        --name | --forget | --disk | --consumer | --hook-timeout | --snapshot-dir | --listen | --port | --max-connections | --timeout) return ;;
         -l | -p) [[ $verb == serve ]] && return ;;
         -n) [[ $verb == create ]] && return ;;
         -f) [[ $verb == diff ]] && mapfile -t COMPREPLY < <(compgen -W 'text json qemu-map map totals' -- "$cur") && return ;;
@@ -85,7 +86,7 @@ _nbdsnap() {
     if [[ $cur == -* ]]; then
         local own=''
         case $verb in
-            create) own='--name --atomic --force --qmp --agent --disk --quiesce --mechanism --scratch --consumer' ;;
+            create) own='--name --atomic --force --qmp --agent --disk --quiesce --mechanism --scratch --consumer --pre-cut --post-cut --hook-timeout' ;;
             ack) own='--failed' ;;
             thaw) own='--qmp --agent' ;;
             delete) own='--dry-run' ;;

@@ -85,6 +85,7 @@ snap_manifest_free (SnapManifest *self)
   g_free (self->name);
   g_free (self->guest.monitor);
   g_free (self->guest.agent);
+  g_free (self->post_cut);
   g_ptr_array_unref (self->members);
   g_free (self);
 }
@@ -171,6 +172,7 @@ snap_manifest_format (const SnapManifest *self)
   if (self->kind == SNAP_MANIFEST_SET)
     write_cut (builder, self);
   write_guest (builder, &self->guest);
+  write_string (builder, "post_cut", self->post_cut);
   write_members (builder, self);
   json_builder_end_object (builder);
 
@@ -321,6 +323,7 @@ read_document (JsonObject *root, const char *object, GError **error)
   }
   self->id = read_string (root, "set");
   self->name = read_string (root, "name");
+  self->post_cut = read_string (root, "post_cut");
   read_cut (self, root);
   if (self->id == NULL || !read_members (self, root)
       || !read_guest (&self->guest, root)) {

@@ -60,6 +60,7 @@ typedef struct {
   gboolean atomic;
   guint64 window_us;
   SnapManifestGuest guest;
+  char *post_cut; /* CREATE: the user's command that is to be run, or NULL */
   GPtrArray *members; /* SnapManifestMember */
 } SnapManifest;
 

@@ -60,9 +60,11 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Launch, launch_clear)
 #define PID_PLACEHOLDER "0000000000"
 
 static void
-prepare_environment (Launch *self, guint listen_fds)
+prepare_environment (Launch *self, const char *const *given, guint listen_fds)
 {
-  self->envp = g_environ_setenv (g_get_environ (), "LC_ALL", "C", TRUE);
+  self->envp = given != NULL
+                   ? g_strdupv ((char **) given)
+                   : g_environ_setenv (g_get_environ (), "LC_ALL", "C", TRUE);
 
   /* What whoever started us may have passed to us is not the child's. */
   self->envp = g_environ_unsetenv (self->envp, "LISTEN_FDS");
@@ -283,7 +285,7 @@ snap_child_start (const SnapChildSpec *spec, GError **error)
   launch.report_fd = childs_report_fd = ends[1];
   if (!prepare_program (&launch, spec->argv, error))
     return -1;
-  prepare_environment (&launch, spec->listen_fds);
+  prepare_environment (&launch, spec->environment, spec->listen_fds);
   prepare_fds (&launch, spec, null_fd);
   launch.mortal_of = spec->ends_with_thread ? getpid () : 0;
 
@@ -334,8 +336,8 @@ snap_child_reap (pid_t pid, guint timeout_ms)
 {
   if (!snap_child_wait (pid, timeout_ms)) {
     kill (-pid, SIGTERM);
-    if (!snap_child_wait (pid, GRACE_MS))
-      kill (-pid, SIGKILL);
+    snap_child_wait (pid, GRACE_MS);
+    kill (-pid, SIGKILL);
   }
   return collect_status (pid);
 }

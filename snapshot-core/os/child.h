@@ -21,6 +21,8 @@ typedef struct {
   const char *const *argv; /* argv[0] is looked up in PATH */
   const SnapChildFd *fds;  /* 0, 1 and 2 default to /dev/null */
   gsize n_fds;
+  /* "NAME=VALUE", NULL-terminated; NULL for ours with LC_ALL=C. */
+  const char *const *environment;
   /* Pass LISTEN_FDS=n and LISTEN_PID=(the child) for descriptors 3 … 3+n-1,
      as sd_listen_fds(3) describes; 0 for none. */
   guint listen_fds;
@@ -31,7 +33,7 @@ typedef struct {
 /*
  * Start a child.  Returns its pid, or -1.
  *
- * The environment is ours with LC_ALL=C.  Callable from a process with many
+ * What LISTEN_FDS and its like say to us is not passed on.  Callable from a process with many
  * threads.  Errors: UNSUPPORTED (no such program), IO.
  */
 pid_t snap_child_start (const SnapChildSpec *spec, GError **error);
@@ -44,8 +46,8 @@ gboolean snap_child_wait (pid_t pid, guint timeout_ms);
 
 /*
  * Wait for a child to end by itself for at most @timeout_ms, then SIGTERM, a
- * second of grace, and SIGKILL, both for its whole process group.  Always
- * reaps.  Returns the wait status.
+ * second of grace at most, and SIGKILL, both for its whole process group:
+ * what it has started ends with it.  Always reaps.  Returns the wait status.
  */
 int snap_child_reap (pid_t pid, guint timeout_ms);
 

@@ -18,6 +18,7 @@ libsnap_service_la_SOURCES = \
 	%D%/guest.c %D%/guest.h \
 	%D%/hidden.c %D%/hidden.h \
 	%D%/hold.c %D%/hold.h \
+	%D%/hooks.c %D%/hooks.h \
 	%D%/journal.c \
 	%D%/name.c \
 	%D%/point-words.c %D%/point-words.h \

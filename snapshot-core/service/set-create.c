@@ -5,9 +5,9 @@
  *
  *   plan      nothing is changed
  *   journal   the records are on disk: from here on recovery aborts
- *   prepare   and cut
+ *   prepare   and cut, after a command of the user's
  *   manifest  its rename decides: from here on recovery commits
- *   commit
+ *   commit    after another command
  *   journal   its removal makes the points visible
  *
  * The decision lies before the commit, so that no cut is ever aborted after
@@ -29,7 +29,8 @@ typedef struct {
   SnapState *state;
   SnapVolume **volumes;
   gsize n_volumes;
-  SnapGuest *guest; /* borrowed, or @found, or NULL */
+  SnapGuest *guest;       /* borrowed, or @found, or NULL */
+  const SnapHooks *hooks; /* borrowed, or NULL */
   GCancellable *cancellable;
 
   SnapGuest *found;    /* that the volumes are disks of */
@@ -200,6 +201,20 @@ describe_guest (const Creation *self, SnapManifestGuest *guest)
   guest->frozen_us = self->set->frozen_us;
 }
 
+/* From the first of the user's commands to the end of the second one. */
+static gboolean
+note_hooks (Creation *self, gboolean under_way, GError **error)
+{
+  g_autofree char *text = NULL;
+
+  if (self->hooks == NULL || self->hooks->post_cut == NULL)
+    return TRUE;
+  g_free (self->entry->post_cut);
+  self->entry->post_cut = g_strdup (under_way ? self->hooks->post_cut : NULL);
+  text = snap_manifest_format (self->entry);
+  return snap_journal_update (self->journal, text, error);
+}
+
 static gboolean
 begin_journal (Creation *self, GError **error)
 {
@@ -285,6 +300,68 @@ cut (Creation *self, GError **error)
 }
 
 static gboolean
+cut_and_decide (Creation *self, GError **error)
+{
+  return snap_hooks_run_pre_cut (self->hooks, self->set->set_id,
+                                 self->set->name, self->cancellable, error)
+         && cut (self, error)
+         && snap_cuts_check_cancelled (self->cancellable, error)
+         && save_manifest (self, error);
+}
+
+static void
+append_reason (GError *reason, const char *prefix, const GError *other)
+{
+  g_autofree char *message = reason->message;
+
+  reason->message = g_strconcat (message, "; ", prefix, other->message, NULL);
+}
+
+static SnapHookOutcome
+outcome_of (const GError *reason)
+{
+  if (reason == NULL)
+    return SNAP_HOOK_COMPLETE;
+  return g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_CANCELLED)
+             ? SNAP_HOOK_INTERRUPTED
+             : SNAP_HOOK_FAILED;
+}
+
+/* At once, since somebody may wait for it: before what was cut is committed
+   or undone.  @reason is why nothing was, or NULL. */
+static void
+run_post_cut (Creation *self, GError *reason)
+{
+  g_autoptr (GError) failure = NULL;
+
+  if (!snap_hooks_run_post_cut (self->hooks, self->set->set_id, self->set->name,
+                                outcome_of (reason), &failure)) {
+    if (reason != NULL)
+      append_reason (reason, "", failure);
+    else
+      self->set->post_cut_failure = g_strdup (failure->message);
+  }
+
+  /* If it cannot be noted, recovery would tell of it once too often. */
+  note_hooks (self, FALSE, NULL);
+}
+
+static gboolean
+make_between_hooks (Creation *self, GError **error)
+{
+  GError *reason = NULL;
+  gboolean made;
+
+  if (!note_hooks (self, TRUE, error))
+    return FALSE;
+  made = cut_and_decide (self, &reason);
+  run_post_cut (self, reason);
+  if (!made)
+    g_propagate_error (error, reason);
+  return made;
+}
+
+static gboolean
 make (Creation *self, GError **error)
 {
   g_autoptr (GArray) locks = list_locks (self);
@@ -297,9 +374,7 @@ make (Creation *self, GError **error)
   }
   return snap_cuts_prepare (self->cuts, locks, notes_fd, self->cancellable,
                             error)
-         && cut (self, error)
-         && snap_cuts_check_cancelled (self->cancellable, error)
-         && save_manifest (self, error);
+         && make_between_hooks (self, error);
 }
 
 /* Leave no trace, or leave the entry to recovery and say so in @reason. */
@@ -314,12 +389,8 @@ undo (Creation *self, GError *reason)
   if (!frozen && !self->undecided && snap_cuts_abort (self->cuts, &again)
       && snap_journal_finish (g_steal_pointer (&self->journal), &again))
     return;
-  if (again != NULL) {
-    g_autofree char *message = reason->message;
-
-    reason->message =
-        g_strdup_printf ("%s; undoing it: %s", message, again->message);
-  }
+  if (again != NULL)
+    append_reason (reason, "undoing it: ", again);
   snap_set_record_make_partial (reason);
 }
 
@@ -357,21 +428,22 @@ complete (Creation *self, GError **error)
 
 SnapSet *
 snap_set_create (SnapState *state, SnapVolume **volumes, gsize n_volumes,
-                 const char *name, SnapSetFlags flags, SnapGuest *guest,
-                 GCancellable *cancellable, GError **error)
+                 const SnapSetSpec *spec, GCancellable *cancellable,
+                 GError **error)
 {
   g_auto (Creation) self = { .state = state,
                              .volumes = volumes,
                              .n_volumes = n_volumes,
-                             .guest = guest,
+                             .guest = spec->guest,
+                             .hooks = spec->hooks,
                              .cancellable = cancellable };
   GError *reason = NULL;
 
-  creation_init (&self, name);
-  if (!snap_name_check (name, error) || !check_volumes (&self, error)
+  creation_init (&self, spec->name);
+  if (!snap_name_check (spec->name, error) || !check_volumes (&self, error)
       || !find_guest (&self, error) || !hold_volumes (&self, error)
       || !check_state_directory (&self, error) || !check_names (&self, error)
-      || !plan (&self, flags, error)
+      || !plan (&self, spec->flags, error)
       || !snap_cuts_check_cancelled (cancellable, error)
       || !begin_journal (&self, error))
     return NULL;
@@ -394,6 +466,7 @@ snap_set_free (SnapSet *self)
     return;
   g_free (self->set_id);
   g_free (self->name);
+  g_free (self->post_cut_failure);
   g_ptr_array_unref (self->points);
   g_free (self);
 }

@@ -180,13 +180,48 @@ parse_entry (SnapState *state, SnapJournal *journal, const char *text,
   return NULL;
 }
 
+static void
+owed_free (SnapSetOwed *owed)
+{
+  g_free (owed->set_id);
+  g_free (owed->name);
+  g_free (owed->command);
+  g_free (owed);
+}
+
+void
+snap_set_found_clear (SnapSetFound *self)
+{
+  g_clear_pointer (&self->owed, g_ptr_array_unref);
+}
+
+static void
+tell_owed (const SnapManifest *entry, SnapSetFound *found)
+{
+  SnapSetOwed *owed;
+
+  if (entry->post_cut == NULL)
+    return;
+  if (found->owed == NULL)
+    found->owed = g_ptr_array_new_with_free_func ((GDestroyNotify) owed_free);
+  owed = g_new0 (SnapSetOwed, 1);
+  owed->set_id = g_strdup (entry->id);
+  owed->name = g_strdup (entry->name);
+  owed->command = g_strdup (entry->post_cut);
+  g_ptr_array_add (found->owed, owed);
+}
+
+/* What is owed is told again for as long as the entry is there. */
 static gboolean
 recover_text (SnapState *state, SnapRegistry *registry, SnapJournal *journal,
-              const char *text, GError **error)
+              const char *text, SnapSetFound *found, GError **error)
 {
   g_autoptr (SnapManifest) entry = parse_entry (state, journal, text, error);
 
-  if (entry == NULL || !release_guest (journal, entry, error))
+  if (entry == NULL)
+    return FALSE;
+  tell_owed (entry, found);
+  if (!release_guest (journal, entry, error))
     return FALSE;
   return entry->kind == SNAP_MANIFEST_CREATE
              ? recover_creation (state, registry, entry, error)
@@ -196,9 +231,9 @@ recover_text (SnapState *state, SnapRegistry *registry, SnapJournal *journal,
 /* Takes over @journal. */
 static gboolean
 recover_entry (SnapState *state, SnapRegistry *registry, SnapJournal *journal,
-               const char *text, GError **error)
+               const char *text, SnapSetFound *found, GError **error)
 {
-  if (recover_text (state, registry, journal, text, error))
+  if (recover_text (state, registry, journal, text, found, error))
     return snap_journal_finish (journal, error);
   snap_journal_abandon (journal);
   return FALSE;
@@ -207,7 +242,7 @@ recover_entry (SnapState *state, SnapRegistry *registry, SnapJournal *journal,
 /* Recover the next entry; *more FALSE when there was none. */
 static gboolean
 recover_next (SnapState *state, SnapRegistry *registry, GHashTable *seen,
-              gboolean *more, GError **error)
+              gboolean *more, SnapSetFound *found, GError **error)
 {
   SnapJournal *journal = NULL;
   g_autofree char *text = NULL;
@@ -219,7 +254,7 @@ recover_next (SnapState *state, SnapRegistry *registry, GHashTable *seen,
     return FALSE;
   }
   *more = journal != NULL;
-  return !*more || recover_entry (state, registry, journal, text, error);
+  return !*more || recover_entry (state, registry, journal, text, found, error);
 }
 
 /* ---- what no entry tells of ---- */
@@ -241,7 +276,7 @@ tidy (SnapRegistry *registry, guint *n_finished, GError **error)
 }
 
 gboolean
-snap_set_recover (SnapState *state, SnapRegistry *registry, guint *n_finished,
+snap_set_recover (SnapState *state, SnapRegistry *registry, SnapSetFound *found,
                   GError **error)
 {
   g_autoptr (GHashTable) seen =
@@ -249,14 +284,13 @@ snap_set_recover (SnapState *state, SnapRegistry *registry, guint *n_finished,
   g_autoptr (GError) first = NULL;
   gboolean more = TRUE;
 
-  *n_finished = 0;
   snap_state_sweep (state);
-  tidy (registry, n_finished, &first);
+  tidy (registry, &found->n_finished, &first);
   while (more) {
     GError *reason = NULL;
 
-    if (recover_next (state, registry, seen, &more, &reason))
-      *n_finished += more;
+    if (recover_next (state, registry, seen, &more, found, &reason))
+      found->n_finished += more;
     else if (first == NULL)
       first = reason;
     else

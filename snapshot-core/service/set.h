@@ -13,6 +13,7 @@
 #include <gio/gio.h>
 
 #include "snapshot-core/service/guest.h"
+#include "snapshot-core/service/hooks.h"
 #include "snapshot-core/service/registry.h"
 #include "snapshot-core/service/state.h"
 
@@ -29,7 +30,8 @@ typedef struct {
   gboolean has_guest;
   SnapQuiesce quiesce;           /* how the guest was kept quiet */
   guint64 stopped_us, frozen_us; /* for how long */
-  GPtrArray *points;             /* SnapPoint, in the order of the volumes */
+  char *post_cut_failure; /* how the command after the cut failed, or NULL */
+  GPtrArray *points;      /* SnapPoint, in the order of the volumes */
 } SnapSet;
 
 void snap_set_free (SnapSet *self);
@@ -40,13 +42,24 @@ typedef enum {
   SNAP_SET_REQUIRE_ATOMIC = 1 << 0, /* refuse rather than be weaker */
 } SnapSetFlags;
 
+/* What a set is to be; all of it borrowed. */
+typedef struct {
+  const char *name;
+  SnapSetFlags flags;
+  /* Kept quiet meanwhile, as it was opened for; NULL: none, unless volumes are
+     a guest's disks by their driver's word: then it is found, and not
+     disturbed. */
+  SnapGuest *guest;
+  const SnapHooks *hooks; /* or NULL */
+} SnapSetSpec;
+
 /*
- * Cut a snapshot called @name on every volume (opened with
- * SNAP_OPEN_MANAGE), or on none.
+ * Cut a snapshot of every volume (opened with SNAP_OPEN_MANAGE), or of none.
  *
- * @guest is kept quiet meanwhile, as it was opened for; NULL: none, unless
- * volumes are a guest's disks by their driver's word: then it is found, and
- * not disturbed.
+ * The command before the cut is run when all that is slow is done; if it fails
+ * nothing is cut.  The one after it is run as soon as it is decided whether
+ * the set will be there, whatever happened since: the set is not listed yet,
+ * and its failure does not change it.
  *
  * On error nothing is left behind, unless the code is PARTIAL: then the
  * journal holds what recovery will undo, or complete if the manifest was
@@ -57,9 +70,8 @@ typedef enum {
  * CANCELLED, PARTIAL, FROZEN, IO, …
  */
 SnapSet *snap_set_create (SnapState *state, SnapVolume **volumes,
-                          gsize n_volumes, const char *name, SnapSetFlags flags,
-                          SnapGuest *guest, GCancellable *cancellable,
-                          GError **error);
+                          gsize n_volumes, const SnapSetSpec *spec,
+                          GCancellable *cancellable, GError **error);
 
 /* One snapshot to delete; both borrowed. */
 typedef struct {
@@ -83,14 +95,31 @@ gboolean snap_set_delete (SnapState *state, const SnapSetMember *members,
 gboolean snap_set_check_delete (SnapState *state, const SnapSetMember *members,
                                 gsize n_members, GError **error);
 
+/* A command after a cut of which nobody knows that it was run to its end,
+   because its maker was killed. */
+typedef struct {
+  char *set_id, *name;
+  char *command;
+} SnapSetOwed;
+
+/* What recovery has found. */
+typedef struct {
+  guint n_finished; /* entries of makers, and things that readers had left */
+  GPtrArray *owed;  /* SnapSetOwed; NULL until there is one */
+} SnapSetFound;
+
+void snap_set_found_clear (SnapSetFound *self);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (SnapSetFound, snap_set_found_clear)
+
 /*
  * Finish the work of makers that are gone, and undo what readers that are gone
- * have left.  *n_finished counts both.
+ * have left.  @found, all zeroes before, is filled in also on error; the caller
+ * clears it.  What a user's command would do is not done: it is told of.
  *
  * Errors: PARTIAL if some entry could not be finished; the others are.
  */
 gboolean snap_set_recover (SnapState *state, SnapRegistry *registry,
-                           guint *n_finished, GError **error);
+                           SnapSetFound *found, GError **error);
 
 /*
  * The first step of recovery alone, for all entries whose makers are gone: see

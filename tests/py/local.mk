@@ -11,6 +11,7 @@ SNAP_PY_QUICK = \
 	%D%/test_files_contract.py \
 	%D%/test_guest_fakes.py \
 	%D%/test_images.py \
+	%D%/test_hooks.py \
 	%D%/test_install.py \
 	%D%/test_nbd_client.py \
 	%D%/test_plugin_contexts.py \

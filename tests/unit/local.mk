@@ -275,6 +275,10 @@ SNAP_UNIT_TESTS += %D%/test-set-crash
 %C%_test_set_crash_SOURCES = %D%/test-set-crash.c
 %C%_test_set_crash_LDADD = $(SNAP_MEMORY_LIBS)
 
+SNAP_UNIT_TESTS += %D%/test-set-hooks
+%C%_test_set_hooks_SOURCES = %D%/test-set-hooks.c
+%C%_test_set_hooks_LDADD = $(SNAP_MEMORY_LIBS)
+
 SNAP_UNIT_TESTS += %D%/test-set-delete
 %C%_test_set_delete_SOURCES = %D%/test-set-delete.c
 %C%_test_set_delete_LDADD = $(SNAP_MEMORY_LIBS)

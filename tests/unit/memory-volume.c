@@ -50,9 +50,10 @@ memory_test_create (MemoryTest *self, const char *name, const char *a,
   g_autoptr (SnapVolume) one = memory_test_open (self, a);
   g_autoptr (SnapVolume) two = b != NULL ? memory_test_open (self, b) : NULL;
   SnapVolume *volumes[] = { one, two };
+  const SnapSetSpec spec = { .name = name };
   GError *error = NULL;
-  SnapSet *set = snap_set_create (self->state, volumes, b != NULL ? 2 : 1, name,
-                                  SNAP_SET_DEFAULT, NULL, NULL, &error);
+  SnapSet *set = snap_set_create (self->state, volumes, b != NULL ? 2 : 1,
+                                  &spec, NULL, &error);
 
   g_assert_no_error (error);
   return set;

@@ -88,9 +88,9 @@ static void
 recover (MemoryTest *f)
 {
   GError *error = NULL;
-  guint n;
+  g_auto (SnapSetFound) found = { 0 };
 
-  g_assert_true (snap_set_recover (f->state, f->registry, &n, &error));
+  g_assert_true (snap_set_recover (f->state, f->registry, &found, &error));
   g_assert_no_error (error);
 }
 

@@ -75,9 +75,9 @@ static gboolean
 recover (Fixture *f)
 {
   g_autoptr (GError) error = NULL;
-  guint n;
+  g_auto (SnapSetFound) found = { 0 };
 
-  if (snap_set_recover (f->test.state, f->test.registry, &n, &error))
+  if (snap_set_recover (f->test.state, f->test.registry, &found, &error))
     return TRUE;
   g_assert_error (error, SNAP_ERROR, SNAP_ERROR_PARTIAL);
   return FALSE;
@@ -130,6 +130,7 @@ delete_one (gpointer data)
 static SnapSet *
 create_wide_set (Fixture *f, SnapVolume **volumes)
 {
+  const SnapSetSpec spec = { .name = "wide" };
   GError *error = NULL;
   SnapSet *set;
 
@@ -140,8 +141,8 @@ create_wide_set (Fixture *f, SnapVolume **volumes)
     memory_store_create (name, MEMORY_BLOCK);
     volumes[i] = memory_test_open (&f->test, reference);
   }
-  set = snap_set_create (f->test.state, volumes, N_VOLUMES, "wide",
-                         SNAP_SET_DEFAULT, NULL, NULL, &error);
+  set =
+      snap_set_create (f->test.state, volumes, N_VOLUMES, &spec, NULL, &error);
   g_assert_no_error (error);
   return set;
 }

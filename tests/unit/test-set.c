@@ -29,9 +29,9 @@ try_create (MemoryTest *f, const char *a, const char *b, SnapSetFlags flags,
   g_autoptr (SnapVolume) one = memory_test_open (f, a);
   g_autoptr (SnapVolume) two = memory_test_open (f, b);
   SnapVolume *volumes[] = { one, two };
+  const SnapSetSpec spec = { .name = "mon", .flags = flags };
 
-  return snap_set_create (f->state, volumes, 2, "mon", flags, NULL, cancellable,
-                          error);
+  return snap_set_create (f->state, volumes, 2, &spec, cancellable, error);
 }
 
 static void
@@ -58,20 +58,20 @@ static guint
 recover (MemoryTest *f)
 {
   GError *error = NULL;
-  guint n;
+  g_auto (SnapSetFound) found = { 0 };
 
-  g_assert_true (snap_set_recover (f->state, f->registry, &n, &error));
+  g_assert_true (snap_set_recover (f->state, f->registry, &found, &error));
   g_assert_no_error (error);
-  return n;
+  return found.n_finished;
 }
 
 static void
 assert_recovery_is_partial (MemoryTest *f, const char *hint)
 {
   g_autoptr (GError) error = NULL;
-  guint n;
+  g_auto (SnapSetFound) found = { 0 };
 
-  g_assert_false (snap_set_recover (f->state, f->registry, &n, &error));
+  g_assert_false (snap_set_recover (f->state, f->registry, &found, &error));
   g_assert_error (error, SNAP_ERROR, SNAP_ERROR_PARTIAL);
   g_assert_nonnull (strstr (error->message, hint));
 }
@@ -176,15 +176,15 @@ static void
 test_refuses_bad_requests (MemoryTest *f, gconstpointer data)
 {
   g_autoptr (SnapVolume) volume = memory_test_open (f, "memory:a");
+  const SnapSetSpec good = { .name = "mon" };
+  const SnapSetSpec bad = { .name = "live" };
   g_autoptr (GError) no_volume = NULL;
   g_autoptr (GError) bad_name = NULL;
 
   assert_refused (f, "memory:a", "memory:a", SNAP_ERROR_USAGE);
-  g_assert_null (snap_set_create (f->state, NULL, 0, "mon", SNAP_SET_DEFAULT,
-                                  NULL, NULL, &no_volume));
+  g_assert_null (snap_set_create (f->state, NULL, 0, &good, NULL, &no_volume));
   g_assert_error (no_volume, SNAP_ERROR, SNAP_ERROR_USAGE);
-  g_assert_null (snap_set_create (f->state, &volume, 1, "live",
-                                  SNAP_SET_DEFAULT, NULL, NULL, &bad_name));
+  g_assert_null (snap_set_create (f->state, &volume, 1, &bad, NULL, &bad_name));
   g_assert_error (bad_name, SNAP_ERROR, SNAP_ERROR_USAGE);
   assert_nothing_left (f);
 }
