@@ -6,6 +6,7 @@
 #include "nbd-server/input.h"
 #include "nbd-server/offer.h"
 #include "nbd-server/session.h"
+#include "nbd-server/socket.h"
 #include "nbd-server/workers.h"
 #include "snapshot-core/base/error.h"
 

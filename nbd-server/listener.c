@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "nbd-server/socket.h"
 #include "snapshot-core/base/error.h"
 
 #define SOCKET_TYPE (SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
@@ -261,8 +262,10 @@ listen_to (SnapNbdListener *self, const struct addrinfo *info)
     (void) setsockopt (fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
   if (self->port != 0)
     set_port (info->ai_addr, self->port);
-  if (bind (fd, info->ai_addr, info->ai_addrlen) < 0
-      || listen (fd, BACKLOG) < 0)
+  if (bind (fd, info->ai_addr, info->ai_addrlen) < 0)
+    return FALSE;
+  snap_nbd_socket_prepare_listening (fd);
+  if (listen (fd, BACKLOG) < 0)
     return FALSE;
   self->port = port_of (fd);
   return TRUE;

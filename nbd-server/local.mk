@@ -20,6 +20,7 @@ libsnap_nbd_server_la_SOURCES = \
 	%D%/security.h \
 	%D%/server.c %D%/server.h \
 	%D%/session.c %D%/session.h \
+	%D%/socket.c %D%/socket.h \
 	%D%/status.c \
 	%D%/stream.c %D%/stream.h \
 	%D%/tls-keys.c %D%/tls-keys.h \

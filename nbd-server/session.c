@@ -4,6 +4,7 @@
 #include "nbd-server/session.h"
 
 #include "nbd-server/failure.h"
+#include "nbd-server/socket.h"
 
 static void
 add_source (SnapNbdSession *self, guint32 id, const SnapNbdContext *context)

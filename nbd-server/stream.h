@@ -48,23 +48,4 @@ void snap_nbd_stream_forget (SnapNbdStream *self);
 gboolean snap_nbd_stream_write (SnapNbdStream *self, const void *data,
                                 gsize length, GError **error);
 
-/* ---- the socket below, whatever is above it ---- */
-
-/* How long a read waits for the first byte, and a write for room; 0 is
-   forever. */
-void snap_nbd_socket_set_timeout (int fd, guint read_ms, guint write_ms);
-
-/* Let reads see the end as soon as what has come is read.  Any thread. */
-void snap_nbd_socket_end_input (int fd);
-
-/* Let the peer see the end once it has taken what was written. */
-void snap_nbd_socket_end_output (int fd);
-
-/* After that: whether the peer has taken everything, or is gone.  What was
-   written from a file is that file's pages until then. */
-gboolean snap_nbd_socket_is_taken (int fd);
-
-/* Let everything that waits fail.  Any thread. */
-void snap_nbd_socket_break (int fd);
-
 #endif

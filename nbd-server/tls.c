@@ -9,14 +9,12 @@
 #include "nbd-server/tls.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
-#include <poll.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
+#include "nbd-server/socket.h"
 #include "nbd-server/tls-keys.h"
 #include "snapshot-core/base/error.h"
 #include "snapshot-core/os/library.h"
@@ -267,36 +265,6 @@ snap_nbd_tls_context_client (const SnapNbdTlsContext *self)
   return name;
 }
 
-/* ---- waiting ---- */
-
-/* What the socket's own timeout says, in milliseconds; -1 is forever. */
-static int
-timeout_of (int fd, int option)
-{
-  struct timeval time = { 0 };
-  socklen_t length = sizeof time;
-
-  if (getsockopt (fd, SOL_SOCKET, option, &time, &length) < 0
-      || (time.tv_sec == 0 && time.tv_usec == 0))
-    return -1;
-  return time.tv_sec * 1000 + time.tv_usec / 1000;
-}
-
-static gboolean
-wait_for (int fd, short events, GError **error)
-{
-  struct pollfd wait = { .fd = fd, .events = events };
-  int timeout = timeout_of (fd, events == POLLIN ? SO_RCVTIMEO : SO_SNDTIMEO);
-  int n;
-
-  do
-    n = poll (&wait, 1, timeout);
-  while (n < 0 && errno == EINTR);
-  if (n > 0)
-    return TRUE;
-  return snap_error_set (error, SNAP_ERROR_BUSY, "client: nothing in time");
-}
-
 /* ---- calls of OpenSSL ---- */
 
 typedef enum {
@@ -355,8 +323,11 @@ make_call (TlsStream *self, SslCall call, void *buffer, gsize length, gsize *n,
     switch (wants) {
     case SSL_ERROR_WANT_READ:
     case SSL_ERROR_WANT_WRITE:
-      if (!wait_for (self->parent.fd,
-                     wants == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, error))
+      if (!snap_nbd_socket_wait (self->parent.fd,
+                                 wants == SSL_ERROR_WANT_READ
+                                     ? SNAP_NBD_SOCKET_READ
+                                     : SNAP_NBD_SOCKET_WRITE,
+                                 error))
         return CALL_FAILED;
       break;
     case SSL_ERROR_ZERO_RETURN:
@@ -456,17 +427,6 @@ static const SnapNbdStreamOps tls_ops = {
 
 /* ---- the beginning ---- */
 
-static gboolean
-set_blocking (int fd, gboolean blocking)
-{
-  int flags = fcntl (fd, F_GETFL);
-
-  return flags >= 0
-         && fcntl (fd, F_SETFL,
-                   blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK)
-                == 0;
-}
-
 static TlsStream *
 stream_new (const SnapNbdTlsContext *context, int fd)
 {
@@ -494,8 +454,7 @@ snap_nbd_tls_secure (SnapNbdStream *plain, gpointer context, GError **error)
   TlsStream *self = stream_new (context, plain->fd);
   gsize n;
 
-  if (self->ssl == NULL || !set_blocking (plain->fd, FALSE)
-      || SSL_set_app_data (self->ssl, context) != 1
+  if (self->ssl == NULL || SSL_set_app_data (self->ssl, context) != 1
       || lib.SSL_set_fd (self->ssl, plain->fd) != 1) {
     set_error (error, SNAP_ERROR_FAILED, "TLS");
     abandon (self);
@@ -504,7 +463,6 @@ snap_nbd_tls_secure (SnapNbdStream *plain, gpointer context, GError **error)
   if (make_call (self, call_accept, NULL, 0, &n, error) != CALL_DONE) {
     if (error != NULL && *error == NULL)
       snap_error_set (error, SNAP_ERROR_IO, "client: left");
-    (void) set_blocking (plain->fd, TRUE);
     abandon (self);
     return NULL;
   }
