@@ -309,14 +309,15 @@ since (gint64 start_us)
   return (guint64) (g_get_monotonic_time () - start_us);
 }
 
-/* Some guests thaw by themselves after a while, or froze nothing. */
+/* Some guests thaw by themselves after a while, or froze nothing.  Half of the
+   time is for letting it go all the same. */
 static gboolean
 is_still_frozen (GuardGuest *self, SnapDeadline deadline)
 {
   gboolean frozen = FALSE;
 
-  return self->guest->ops->is_frozen (self->guest, left_ms (deadline), &frozen,
-                                      NULL)
+  return self->guest->ops->is_frozen (self->guest, (left_ms (deadline) + 1) / 2,
+                                      &frozen, NULL)
          && frozen;
 }
 
@@ -333,6 +334,10 @@ guard_guest_let_go (GuardGuest *self, SnapDeadline deadline, GuardTimes *times,
   }
   if (!is_noted (self, QMP_QUIET_FROZEN))
     return TRUE;
+  if (qmp_guest_was_reset (self->guest)) {
+    clear (self, QMP_QUIET_FROZEN);
+    return TRUE;
+  }
   held = is_still_frozen (self, deadline);
   if (!release (self, QMP_QUIET_FROZEN, deadline, error))
     return FALSE;

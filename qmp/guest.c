@@ -3,12 +3,16 @@
 
 #include "qmp/guest.h"
 
+#include <string.h>
+
 #include "qmp/json.h"
 
 typedef struct {
   QmpGuest base;
-  QmpClient *client; /* both borrowed, */
-  QmpAgent *agent;   /* either may be NULL */
+  QmpClient *client;      /* both borrowed, */
+  QmpAgent *agent;        /* either may be NULL */
+  gboolean counts_resets; /* those that happened before are forgotten */
+  gboolean was_reset;
 } SocketGuest;
 
 /* ---- through the monitor ---- */
@@ -49,12 +53,14 @@ guest_cont (QmpGuest *base, guint timeout_ms, GError **error)
   return guest_run (base, "cont", timeout_ms, error);
 }
 
+/* A guest that is reset while it stands still is "prelaunch", as before its
+   first start. */
 static QmpGuestState
 parse_state (const char *status)
 {
   if (g_str_equal (status, "running"))
     return QMP_GUEST_RUNNING;
-  if (g_str_equal (status, "paused"))
+  if (g_str_equal (status, "paused") || g_str_equal (status, "prelaunch"))
     return QMP_GUEST_PAUSED;
   if (g_str_equal (status, "shutdown"))
     return QMP_GUEST_OFF;
@@ -80,6 +86,26 @@ guest_state (QmpGuest *base, guint timeout_ms, QmpGuestState *state,
   return TRUE;
 }
 
+static gboolean
+is_reset (const char *name, JsonObject *data, gpointer user_data)
+{
+  return strcmp (name, "RESET") == 0;
+}
+
+/* As far as was told until now. */
+static gboolean
+guest_was_reset (QmpGuest *base)
+{
+  SocketGuest *self = (SocketGuest *) base;
+  g_autoptr (JsonObject) data = NULL;
+
+  if (!self->was_reset && self->counts_resets) {
+    data = qmp_client_wait (self->client, is_reset, NULL, 0, NULL);
+    self->was_reset = data != NULL;
+  }
+  return self->was_reset;
+}
+
 /* ---- through the agent ---- */
 
 static JsonNode *
@@ -92,6 +118,19 @@ ask_agent (QmpGuest *base, const char *command, guint timeout_ms,
     return qmp_agent_execute (self->agent, command, NULL, timeout_ms, error);
   qmp_error_set (error, QMP_ERROR_GONE, "%s: there is no guest agent", command);
   return NULL;
+}
+
+/* From here on a reset counts.  Not one before the freeze was answered: the
+   agent that answers, or will, may be that of the guest that boots.  What was
+   told before the answer to a query was told before. */
+static void
+count_resets (SocketGuest *self, guint timeout_ms)
+{
+  self->was_reset = FALSE;
+  self->counts_resets =
+      guest_run (&self->base, "query-status", timeout_ms, NULL);
+  if (self->counts_resets)
+    qmp_client_forget_events (self->client);
 }
 
 static gboolean
@@ -109,6 +148,7 @@ guest_freeze (QmpGuest *base, guint timeout_ms, guint *n_frozen, GError **error)
     return qmp_error_set (error, QMP_ERROR_PROTOCOL,
                           "guest-fsfreeze-freeze: no number is returned");
   *n_frozen = (guint) n;
+  count_resets ((SocketGuest *) base, timeout_ms);
   return TRUE;
 }
 
@@ -155,6 +195,7 @@ static const QmpGuestOps socket_ops = {
   .freeze = guest_freeze,
   .thaw = guest_thaw,
   .is_frozen = guest_is_frozen,
+  .was_reset = guest_was_reset,
   .execute = guest_execute,
   .free = guest_free,
 };
@@ -174,4 +215,10 @@ void
 qmp_guest_free (QmpGuest *self)
 {
   self->ops->free (self);
+}
+
+gboolean
+qmp_guest_was_reset (QmpGuest *self)
+{
+  return self->ops->was_reset != NULL && self->ops->was_reset (self);
 }

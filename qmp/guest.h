@@ -19,7 +19,8 @@ typedef struct _QmpGuest QmpGuest;
 
 typedef enum {
   QMP_GUEST_RUNNING,
-  QMP_GUEST_PAUSED, /* "paused": by a stop, which a cont ends */
+  QMP_GUEST_PAUSED, /* by a stop, which a cont ends; it may have been reset
+                       meanwhile */
   QMP_GUEST_HALTED, /* its own trouble, or a migration: a cont is not ours to
                        give */
   QMP_GUEST_OFF,    /* shut down: nothing of it stands still */
@@ -38,6 +39,9 @@ typedef struct {
   /* After everything that was sent before. */
   gboolean (*is_frozen) (QmpGuest *self, guint timeout_ms, gboolean *frozen,
                          GError **error);
+  /* Whether it is known to have been reset since it was frozen: then nothing of
+     it is frozen any more.  NULL: never known. */
+  gboolean (*was_reset) (QmpGuest *self);
   /* A QMP command of a cut. */
   JsonNode *(*execute) (QmpGuest *self, const char *command,
                         JsonObject *arguments, guint timeout_ms,
@@ -55,6 +59,9 @@ struct _QmpGuest {
  */
 QmpGuest *qmp_guest_new (QmpClient *client, QmpAgent *agent);
 void qmp_guest_free (QmpGuest *self);
+
+/* The op, where there is one. */
+gboolean qmp_guest_was_reset (QmpGuest *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (QmpGuest, qmp_guest_free)
 
 /* What was, or may have been, done to a guest. */
@@ -70,7 +77,8 @@ typedef enum {
  * least.  Nothing may cancel it: take cancellables off the connections before.
  *
  * Idempotent.  A QEMU that is gone, and a guest that is shut down, have nothing
- * that stands still: TRUE.  QEMU is gone when all its sockets are closed.
+ * that stands still: TRUE.  QEMU is gone when all its sockets are closed.  A
+ * guest that was reset only needs the cont.
  *
  * Errors: the last one that stood in the way; the guest may stand still.
  */

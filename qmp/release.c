@@ -63,8 +63,8 @@ is_gone (const GError *reason)
   return g_error_matches (reason, QMP_ERROR, QMP_ERROR_GONE);
 }
 
-/* Whether nothing of the guest is left that could stand still, now that its
-   agent has answered with @reason. */
+/* Whether nothing of the guest as it was is left that could stand still, now
+   that its agent has answered with @reason. */
 static gboolean
 is_no_more (QmpGuest *self, guint step_ms, const GError *reason)
 {
@@ -72,7 +72,7 @@ is_no_more (QmpGuest *self, guint step_ms, const GError *reason)
   QmpGuestState state;
 
   if (self->ops->state (self, step_ms, &state, &other))
-    return state == QMP_GUEST_OFF;
+    return state == QMP_GUEST_OFF || qmp_guest_was_reset (self);
   return is_gone (reason) && is_gone (other);
 }
 

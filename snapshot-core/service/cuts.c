@@ -166,11 +166,24 @@ snap_cuts_check_cancelled (GCancellable *cancellable, GError **error)
   return snap_error_set (error, SNAP_ERROR_CANCELLED, "snapshot: interrupted");
 }
 
-/* Have a guard stand by if some driver's cut is made while devices are
-   suspended, or a guest is to be kept quiet. */
-static gboolean
-prepare_window (SnapCuts *self, const GArray *locks, int notes_fd,
-                GError **error)
+gboolean
+snap_cuts_prepare (SnapCuts *self, GCancellable *cancellable, GError **error)
+{
+  for (guint i = 0; i < self->all->len; i++) {
+    SnapCut *cut = g_ptr_array_index (self->all, i);
+    const SnapDriver *driver = cut->volume->driver;
+
+    if (!snap_cuts_check_cancelled (cancellable, error))
+      return FALSE;
+    if (driver->prepare != NULL && !driver->prepare (cut, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+gboolean
+snap_cuts_stand_by (SnapCuts *self, const GArray *locks, int notes_fd,
+                    GError **error)
 {
   g_autoptr (SnapWindow) window = snap_window_new ();
   SnapGuardGuest connections = { 0 };
@@ -193,22 +206,6 @@ prepare_window (SnapCuts *self, const GArray *locks, int notes_fd,
   self->guard = snap_guard_start (
       window, self->guest != NULL ? &connections : NULL, locks, error);
   return self->guard != NULL;
-}
-
-gboolean
-snap_cuts_prepare (SnapCuts *self, const GArray *locks, int notes_fd,
-                   GCancellable *cancellable, GError **error)
-{
-  for (guint i = 0; i < self->all->len; i++) {
-    SnapCut *cut = g_ptr_array_index (self->all, i);
-    const SnapDriver *driver = cut->volume->driver;
-
-    if (!snap_cuts_check_cancelled (cancellable, error))
-      return FALSE;
-    if (driver->prepare != NULL && !driver->prepare (cut, error))
-      return FALSE;
-  }
-  return prepare_window (self, locks, notes_fd, error);
 }
 
 static gboolean

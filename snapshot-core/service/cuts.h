@@ -31,12 +31,21 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (SnapCuts, snap_cuts_free)
 /* Whether all volumes will be cut at one instant. */
 gboolean snap_cuts_are_atomic (const SnapCuts *self);
 
-/* Whoever works for the cuts in a process of its own keeps @locks, an array of
-   descriptors, and writes down in the file @notes_fd what it does to the guest
-   (snap_guard_notes_read()); -1 without a guest.  On error, or when cancelled
-   (CANCELLED), the caller aborts. */
-gboolean snap_cuts_prepare (SnapCuts *self, const GArray *locks, int notes_fd,
-                            GCancellable *cancellable, GError **error);
+/* All that is slow.  On error, or when cancelled (CANCELLED), the caller
+   aborts, also in the next steps. */
+gboolean snap_cuts_prepare (SnapCuts *self, GCancellable *cancellable,
+                            GError **error);
+
+/*
+ * Have a guard stand by if devices are to be suspended or a guest to be kept
+ * quiet; the cut should follow soon, since what it is about is looked at here.
+ *
+ * The guard keeps @locks, an array of descriptors, and writes down in the file
+ * @notes_fd what it does to the guest (snap_guard_read_notes()); -1 without a
+ * guest.
+ */
+gboolean snap_cuts_stand_by (SnapCuts *self, const GArray *locks, int notes_fd,
+                             GError **error);
 
 /*
  * The instant: the guest is quieted, then driver by driver, the slow ones

@@ -300,11 +300,26 @@ cut (Creation *self, GError **error)
 }
 
 static gboolean
+stand_by (Creation *self, GError **error)
+{
+  g_autoptr (GArray) locks = list_locks (self);
+  snap_autofd int notes_fd = -1;
+
+  if (self->guest != NULL) {
+    notes_fd = snap_journal_open_notes (self->journal, error);
+    if (notes_fd < 0)
+      return FALSE;
+  }
+  return snap_cuts_stand_by (self->cuts, locks, notes_fd, error);
+}
+
+/* The command may take long: what the cut is about is looked at after it. */
+static gboolean
 cut_and_decide (Creation *self, GError **error)
 {
   return snap_hooks_run_pre_cut (self->hooks, self->set->set_id,
                                  self->set->name, self->cancellable, error)
-         && cut (self, error)
+         && stand_by (self, error) && cut (self, error)
          && snap_cuts_check_cancelled (self->cancellable, error)
          && save_manifest (self, error);
 }
@@ -347,34 +362,19 @@ run_post_cut (Creation *self, GError *reason)
 }
 
 static gboolean
-make_between_hooks (Creation *self, GError **error)
+make (Creation *self, GError **error)
 {
   GError *reason = NULL;
   gboolean made;
 
-  if (!note_hooks (self, TRUE, error))
+  if (!snap_cuts_prepare (self->cuts, self->cancellable, error)
+      || !note_hooks (self, TRUE, error))
     return FALSE;
   made = cut_and_decide (self, &reason);
   run_post_cut (self, reason);
   if (!made)
     g_propagate_error (error, reason);
   return made;
-}
-
-static gboolean
-make (Creation *self, GError **error)
-{
-  g_autoptr (GArray) locks = list_locks (self);
-  snap_autofd int notes_fd = -1;
-
-  if (self->guest != NULL) {
-    notes_fd = snap_journal_open_notes (self->journal, error);
-    if (notes_fd < 0)
-      return FALSE;
-  }
-  return snap_cuts_prepare (self->cuts, locks, notes_fd, self->cancellable,
-                            error)
-         && make_between_hooks (self, error);
 }
 
 /* Leave no trace, or leave the entry to recovery and say so in @reason. */

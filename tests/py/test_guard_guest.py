@@ -217,6 +217,33 @@ def test_a_thaw_that_did_not_thaw_is_tried_again(guest):
     assert_loose(guest)
 
 
+@pytest.mark.parametrize("name", ["stop", "transaction", "cont", "guest-fsfreeze-status"])
+@pytest.mark.parametrize("agent", [True, False])
+def test_a_guest_that_is_reset_is_continued_and_not_waited_for(guest, name, agent):
+    """What was frozen is no more; its agent may be a long time coming."""
+    def at(number, step, moment):
+        if step == name and moment == "before" and guest.was_frozen and not struck:
+            struck.append(number)
+            guest.reset(agent)
+    struck = []
+    guest.at = at
+    answer = run(guest, window())
+    assert struck and answer == "ok 1 0 1 0", answer
+    assert_loose(guest)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_reset_before_the_freeze_is_answered_lets_nobody_off(guest, moment):
+    """The guest that boots may have read what was sent to the one before it."""
+    def at(number, step, then):
+        if step == "guest-fsfreeze-freeze" and then == moment:
+            guest.event("RESET")
+    guest.at = at
+    assert run(guest, window()) == "ok 1 1 1 1"
+    assert guest.was_frozen
+    assert_loose(guest)
+
+
 def test_a_freeze_that_froze_nothing_is_not_called_one(guest):
     guest.agent_commands["guest-fsfreeze-freeze"] = lambda arguments: 0
     assert run(guest, window()) == "ok 1 0 1 0"

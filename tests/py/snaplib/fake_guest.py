@@ -52,13 +52,14 @@ class FakeGuest:
 
     def __init__(self, running=True, frozen=False):
         self.running, self.frozen = running, frozen
+        self.still = "paused"  # what it is called while it does not run
         self.was_frozen = self.was_stopped = self.gone = False
         self.steps = []
         self.at = lambda number, name, moment: None
         self.changed = threading.Condition()
         self.commands = {
             "query-status": lambda arguments: {
-                "status": "running" if self.running else "paused",
+                "status": "running" if self.running else self.still,
                 "running": self.running, "singlestep": False},
             "stop": self.stop, "cont": self.cont}
         self.agent_commands = {
@@ -94,6 +95,14 @@ class FakeGuest:
             self.set_running(True)
             self.event("RESUME")
         return {}
+
+    def reset(self, agent=True):
+        """As by its reset button; without an agent, nobody answers any more."""
+        self.frozen = False
+        self.still = self.still if self.running else "prelaunch"
+        if not agent:
+            self.agent_commands = dict.fromkeys(self.agent_commands, lambda arguments: DEAF)
+        self.event("RESET")
 
     def freeze(self, arguments=None):
         self.frozen = self.was_frozen = True
