@@ -57,6 +57,7 @@ SNAP_PY_FULL = \
 	%D%/test_guest_backup.py \
 	%D%/test_guest_kill.py \
 	%D%/test_guest_sets.py \
+	%D%/test_guest_trouble.py \
 	%D%/test_guard_guest.py \
 	%D%/test_guard_real.py \
 	%D%/test_guest_bed.py \

@@ -2,10 +2,12 @@
 """Sets of a running guest's disks, and the bytes that they hold."""
 
 import contextlib
+import os
 import pathlib
 import subprocess
+import time
 
-from snaplib import cli, filesystems, guest_check, guest_disks, nbd, tools
+from snaplib import cli, file_sets, filesystems, guest_check, guest_disks, nbd, tools
 from snaplib.guest import Guest
 
 
@@ -19,6 +21,13 @@ def disks_on(folder, *kinds, device="virtio-blk"):
         make = guest_disks.qcow2 if kind == "qcow2" else guest_disks.raw
         disks.append(make(pathlib.Path(home) / f"disk{number}", number, device))
     return disks
+
+
+def fault(**what):
+    """The environment of an nbdsnap that has the fault (tests/fakes/fault-at-change.c)."""
+    preload = ":".join([*nbd.sanitizer_libraries(), str(file_sets.SHIM)])
+    return dict(os.environ, LD_PRELOAD=preload, FAULT_IN="nbdsnap",
+                **{name: str(value) for name, value in what.items()})
 
 
 class Sets:
@@ -45,8 +54,44 @@ class Sets:
     def references(self, made):
         return [snapshot["reference"] for snapshot in made["snapshots"]]
 
+    def volumes(self, made):
+        return [reference.rsplit("@", 1)[0] for reference in self.references(made)]
+
     def delete(self, made):
         cli.done("delete", "-q", *self.references(made), state=self.state)
+
+    def names(self, volumes):
+        """What each of them has, snapshots and checkpoints."""
+        listed = cli.answer("list", *volumes, state=self.state)["volumes"]
+        return [[point["name"] for point in volume["snapshots"] + volume["checkpoints"]]
+                for volume in listed]
+
+    def recover(self):
+        """As a user may; a monitor that a dying process still has is busy a
+        moment."""
+        for _ in range(50):
+            result = self.run("doctor")
+            if result.returncode == 0:
+                return
+            time.sleep(0.1)
+        raise AssertionError(result.stderr)
+
+    def traces(self):
+        """What is in QEMU that has a name of ours."""
+        ask = self.guest.qmp
+        nodes = ask("query-named-block-nodes")
+        names = [node.get("node-name", "") for node in nodes]
+        names += [job["id"] for job in ask("query-jobs")]
+        names += [export["id"] for export in ask("query-block-exports")]
+        bitmaps = [bitmap.get("name", "") for node in nodes
+                   for bitmap in node.get("dirty-bitmaps", [])]
+        return ([name for name in names if name.startswith("ns-")]
+                + [name for name in bitmaps if "nbdsnap" in name])
+
+    def assert_clean(self):
+        """The guest runs and is thawed, and nothing of ours is left over."""
+        self.guest.assert_runs_and_thawed()
+        assert self.traces() == [] and self.unfinished() == []
 
     @contextlib.contextmanager
     def images(self, made):
