@@ -70,13 +70,16 @@ explain_lost_base (GError *error)
   error->message = g_strconcat (message, ", so a full copy is needed", NULL);
 }
 
-/* Both volumes are open. */
+/* Both volumes are open; they are looked at once for this and for the diff. */
 static gboolean
 find_points (Cli *cli, Sides *sides, const char *from, const char *to,
              GError **error)
 {
+  SnapVolume *volumes[] = { sides->from.volume, sides->to.volume };
   GError *reason = NULL;
 
+  if (!snap_volumes_look (volumes, G_N_ELEMENTS (volumes), error))
+    return FALSE;
   sides->to.point =
       snap_volume_find_point (sides->to.volume, cli->state, to, error);
   if (sides->to.point == NULL)

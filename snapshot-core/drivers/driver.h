@@ -324,6 +324,15 @@ struct _SnapDriver {
      stands still any more, and before the set is complete: write to stable
      storage what cut() left in memory.  Once for all cuts of this driver. */
   gboolean (*settle) (SnapCut **cuts, gsize n_cuts, GError **error);
+
+  /*
+   * Optional, where asking the storage is slow: look at it once for all of
+   * @volumes.  Until look_away(), list, special, plan, comparable and diff may
+   * answer from what was seen; whoever must know what is true now looks away
+   * first.  All by the one thread that has the volumes.
+   */
+  gboolean (*look) (SnapVolume **volumes, gsize n_volumes, GError **error);
+  void (*look_away) (SnapVolume **volumes, gsize n_volumes);
 };
 
 /* Whether a driver, perhaps built against an older header, has an op that was

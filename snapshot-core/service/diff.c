@@ -148,17 +148,18 @@ snap_diff_set_cancellable (SnapDiff *self, GCancellable *cancellable)
 
 /* ---- is it still the same point ---- */
 
-/* The point as the storage has it now; NULL without an error if it is gone. */
+/* The point as the storage has it now; NULL without an error if it is gone.
+   *points is what the volume lists, once that was asked for. */
 static SnapPoint *
-look_again (SnapVolume *volume, const SnapPoint *point, GError **error)
+look_again (SnapVolume *volume, const SnapPoint *point, GPtrArray **points,
+            GError **error)
 {
-  g_autoptr (GPtrArray) points = NULL;
-
   if (point->kind == SNAP_POINT_LIVE || point->kind == SNAP_POINT_BACKING)
     return volume->driver->special (volume, point->kind, error);
-  points = volume->driver->list (volume, error);
-  for (guint i = 0; points != NULL && i < points->len; i++) {
-    const SnapPoint *now = g_ptr_array_index (points, i);
+  if (*points == NULL)
+    *points = volume->driver->list (volume, error);
+  for (guint i = 0; *points != NULL && i < (*points)->len; i++) {
+    const SnapPoint *now = g_ptr_array_index (*points, i);
 
     if (g_str_equal (now->id, point->id))
       return snap_point_dup (now);
@@ -167,14 +168,15 @@ look_again (SnapVolume *volume, const SnapPoint *point, GError **error)
 }
 
 static gboolean
-check_unchanged (SnapVolume *volume, const SnapPoint *point, GError **error)
+check_unchanged (SnapVolume *volume, const SnapPoint *point, GPtrArray **points,
+                 GError **error)
 {
   g_autoptr (GError) reason = NULL;
   g_autoptr (SnapPoint) now = NULL;
 
   if (point->kind == SNAP_POINT_EMPTY)
     return TRUE;
-  now = look_again (volume, point, &reason);
+  now = look_again (volume, point, points, &reason);
   if (now != NULL && g_str_equal (now->id, point->id)
       && g_str_equal (now->name, point->name) && now->size == point->size)
     return TRUE;
@@ -192,9 +194,15 @@ static gboolean
 check_both_unchanged (SnapDiff *self, GError **error)
 {
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&listing_lock);
+  SnapVolume *volumes[] = { self->from_volume, self->to_volume };
+  g_autoptr (GPtrArray) of_from = NULL;
+  g_autoptr (GPtrArray) of_to = NULL;
+  gboolean one_volume = self->from_volume == self->to_volume;
 
-  return check_unchanged (self->from_volume, self->from, error)
-         && check_unchanged (self->to_volume, self->to, error);
+  snap_volumes_look_away (volumes, G_N_ELEMENTS (volumes));
+  return check_unchanged (self->from_volume, self->from, &of_from, error)
+         && check_unchanged (self->to_volume, self->to,
+                             one_volume ? &of_from : &of_to, error);
 }
 
 /* ---- the run ---- */

@@ -45,6 +45,7 @@ typedef struct {
 static void
 creation_clear (Creation *self)
 {
+  snap_volumes_look_away (self->volumes, self->n_volumes);
   snap_cuts_free (self->cuts);
   snap_journal_abandon (self->journal);
   snap_manifest_free (self->entry);
@@ -160,9 +161,12 @@ check_name_is_free (SnapVolume *volume, const char *name, GError **error)
   return points != NULL;
 }
 
+/* Under the holds: from here on nobody else gives one away. */
 static gboolean
 check_names (const Creation *self, GError **error)
 {
+  if (!snap_volumes_look (self->volumes, self->n_volumes, error))
+    return FALSE;
   for (gsize i = 0; i < self->n_volumes; i++)
     if (!check_name_is_free (self->volumes[i], self->set->name, error))
       return FALSE;
@@ -174,6 +178,7 @@ plan (Creation *self, SnapSetFlags flags, GError **error)
 {
   self->cuts = snap_cuts_plan (self->volumes, self->n_volumes, self->guest,
                                self->set->name, self->entry, error);
+  snap_volumes_look_away (self->volumes, self->n_volumes);
   if (self->cuts == NULL)
     return FALSE;
   self->set->consistency = snap_cuts_are_atomic (self->cuts)
@@ -418,7 +423,8 @@ collect_point (Creation *self, SnapVolume *volume, GError **error)
 static gboolean
 complete (Creation *self, GError **error)
 {
-  if (!snap_cuts_commit (self->cuts, error))
+  if (!snap_cuts_commit (self->cuts, error)
+      || !snap_volumes_look (self->volumes, self->n_volumes, error))
     return FALSE;
   for (gsize i = 0; i < self->n_volumes; i++)
     if (!collect_point (self, self->volumes[i], error))

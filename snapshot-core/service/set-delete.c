@@ -70,7 +70,8 @@ look_up (const SnapSetMember *member, gboolean *present, GError **error)
 }
 
 static gboolean
-check_present (const SnapSetMember *members, gsize n_members, GError **error)
+check_each_present (const SnapSetMember *members, gsize n_members,
+                    GError **error)
 {
   for (gsize i = 0; i < n_members; i++) {
     gboolean present = FALSE;
@@ -81,6 +82,20 @@ check_present (const SnapSetMember *members, gsize n_members, GError **error)
       return refuse (&members[i], SNAP_ERROR_NOT_FOUND, "is gone", error);
   }
   return TRUE;
+}
+
+static gboolean
+check_present (const SnapSetMember *members, gsize n_members, GError **error)
+{
+  g_autofree SnapVolume **volumes = g_new (SnapVolume *, n_members);
+  gboolean present;
+
+  for (gsize i = 0; i < n_members; i++)
+    volumes[i] = members[i].volume;
+  present = snap_volumes_look (volumes, n_members, error)
+            && check_each_present (members, n_members, error);
+  snap_volumes_look_away (volumes, n_members);
+  return present;
 }
 
 static gboolean

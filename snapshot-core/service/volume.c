@@ -98,6 +98,43 @@ snap_volume_equal (const SnapVolume *a, const SnapVolume *b)
          && g_strcmp0 (a->part, b->part) == 0;
 }
 
+/* ---- looking once ---- */
+
+/* How many volumes from the first one on are of one driver. */
+static gsize
+n_of_one_driver (SnapVolume **volumes, gsize n_volumes)
+{
+  gsize n = 1;
+
+  while (n < n_volumes && volumes[n]->driver == volumes[0]->driver)
+    n++;
+  return n;
+}
+
+void
+snap_volumes_look_away (SnapVolume **volumes, gsize n_volumes)
+{
+  for (gsize i = 0; i < n_volumes; i++)
+    if (SNAP_DRIVER_HAS (volumes[i]->driver, look_away))
+      volumes[i]->driver->look_away (&volumes[i], 1);
+}
+
+gboolean
+snap_volumes_look (SnapVolume **volumes, gsize n_volumes, GError **error)
+{
+  for (gsize i = 0, n; i < n_volumes; i += n) {
+    const SnapDriver *driver = volumes[i]->driver;
+
+    n = n_of_one_driver (&volumes[i], n_volumes - i);
+    if (SNAP_DRIVER_HAS (driver, look)
+        && !driver->look (&volumes[i], n, error)) {
+      snap_volumes_look_away (volumes, i);
+      return FALSE;
+    }
+  }
+  return TRUE;
+}
+
 /* ---- points ---- */
 
 GPtrArray *

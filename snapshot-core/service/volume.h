@@ -50,6 +50,15 @@ SnapPoint *snap_volume_find_point (SnapVolume *self, SnapState *state,
 const char *snap_volume_point_word (const GPtrArray *snapshots,
                                     const SnapPoint *point);
 
+/*
+ * Have the storages of @volumes looked at once for what is asked of them next,
+ * where their drivers can; ended by looking away, which every change and every
+ * run of a diff must come after.  For the one thread that has the volumes.
+ */
+gboolean snap_volumes_look (SnapVolume **volumes, gsize n_volumes,
+                            GError **error);
+void snap_volumes_look_away (SnapVolume **volumes, gsize n_volumes);
+
 /* Whether two open volumes are one and the same. */
 gboolean snap_volume_equal (const SnapVolume *a, const SnapVolume *b);
 

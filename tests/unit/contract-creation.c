@@ -297,6 +297,37 @@ test_cuts_two_volumes_in_one_call (gconstpointer storage)
   g_assert_cmpuint (n_listed (second), ==, 1);
 }
 
+static guint
+n_listed_by (SnapVolume *volume)
+{
+  GError *error = NULL;
+  g_autoptr (GPtrArray) points = volume->driver->list (volume, &error);
+
+  g_assert_no_error (error);
+  return points->len;
+}
+
+/* What was seen before is no answer to what is asked after. */
+static void
+test_knows_what_is_new_after_it_looked_away (gconstpointer storage)
+{
+  g_autoptr (Contract) self = contract_new (storage);
+  g_autofree char *set_id = snap_set_id_new ();
+  SnapVolume *volume = contract_open (self, SNAP_OPEN_MANAGE);
+  GError *error = NULL;
+
+  for (guint i = 0; i < 2; i++) {
+    g_assert_true (snap_volumes_look (&volume, 1, &error));
+    g_assert_no_error (error);
+    g_assert_cmpuint (n_listed_by (volume), ==, i);
+    snap_volumes_look_away (&volume, 1);
+    if (i == 0)
+      contract_run_creation (volume, "new", set_id);
+    g_assert_cmpuint (n_listed_by (volume), ==, 1);
+  }
+  snap_volume_unref (volume);
+}
+
 static void
 test_says_that_a_volume_is_missing (gconstpointer storage)
 {
@@ -325,6 +356,8 @@ const ContractTest contract_creation_tests[] = {
   { "refuses-to-delete-what-is-not-ours",
     test_refuses_to_delete_what_is_not_ours },
   { "cuts-two-volumes-in-one-call", test_cuts_two_volumes_in_one_call },
+  { "knows-what-is-new-after-it-looked-away",
+    test_knows_what_is_new_after_it_looked_away },
   { "says-that-a-volume-is-missing", test_says_that_a_volume_is_missing },
   { NULL, NULL },
 };

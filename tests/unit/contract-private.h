@@ -24,7 +24,11 @@ SnapVolume *contract_open (const Contract *self, SnapOpenMode mode);
 /* All snapshots, checked for what any listing must fulfil. */
 GPtrArray *contract_list (const Contract *self);
 
-/* Create one snapshot, with all phases; as it is listed then. */
+/* Create one snapshot, with all phases, through a volume that is open. */
+void contract_run_creation (SnapVolume *volume, const char *name,
+                            const char *set_id);
+
+/* The same through one of its own; the point as it is listed then. */
 SnapPoint *contract_cut (const Contract *self, const char *name);
 
 /* The instant, and what of it may wait. */

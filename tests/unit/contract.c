@@ -87,8 +87,8 @@ contract_cut_all (SnapCut **cuts, gsize n_cuts)
   g_assert_no_error (error);
 }
 
-static void
-run_creation (SnapVolume *volume, const char *name, const char *set_id)
+void
+contract_run_creation (SnapVolume *volume, const char *name, const char *set_id)
 {
   const SnapDriver *driver = volume->driver;
   g_autofree char *record = NULL;
@@ -115,7 +115,7 @@ contract_cut (const Contract *self, const char *name)
   g_autoptr (GPtrArray) points = NULL;
   SnapPoint *point;
 
-  run_creation (volume, name, set_id);
+  contract_run_creation (volume, name, set_id);
   g_clear_pointer (&volume, snap_volume_unref);
   points = contract_list (self);
   g_assert_cmpuint (points->len, >, 0);

@@ -58,12 +58,12 @@ find_sides (const SnapDiffRequest *request, Sides *sides, GError **error)
   if (!is_on_lvm (request->from) || !is_on_lvm (request->to))
     return refuse (request, "only snapshots and live volumes can be compared",
                    error);
-  sides->from_report = lvm_report (from_volume->vg, error);
+  sides->from_report = lvm_report_seen (from_volume, error);
   if (sides->from_report == NULL)
     return FALSE;
   sides->to_report = g_str_equal (from_volume->vg, to_volume->vg)
                          ? g_ptr_array_ref (sides->from_report)
-                         : lvm_report (to_volume->vg, error);
+                         : lvm_report_seen (to_volume, error);
   if (sides->to_report == NULL)
     return FALSE;
   sides->from = find_side (sides->from_report, request->from_volume,

@@ -99,7 +99,7 @@ lvm_plan (SnapVolume *volume, const char *name, const char *set_id,
           char **record, GError **error)
 {
   const LvmVolume *self = (LvmVolume *) volume;
-  g_autoptr (GPtrArray) report = lvm_report (self->vg, error);
+  g_autoptr (GPtrArray) report = lvm_report_seen (self, error);
   g_autofree char *native = lvm_native_name (name, set_id, volume->id);
   LvmCut *cut;
 

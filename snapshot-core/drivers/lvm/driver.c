@@ -61,6 +61,7 @@ lvm_close (SnapVolume *volume)
 {
   LvmVolume *self = (LvmVolume *) volume;
 
+  g_clear_pointer (&self->seen, g_ptr_array_unref);
   g_free (self->vg);
   g_free (self->name);
   g_free (self->dm_path);
@@ -133,6 +134,53 @@ lvm_open (const char *location, const char *part,
   return &g_steal_pointer (&self)->parent;
 }
 
+/* ---- looking once ---- */
+
+static void
+lvm_look_away (SnapVolume **volumes, gsize n_volumes)
+{
+  for (gsize i = 0; i < n_volumes; i++) {
+    LvmVolume *self = (LvmVolume *) volumes[i];
+
+    if (self->seen != NULL)
+      g_clear_pointer (&self->seen, g_ptr_array_unref);
+  }
+}
+
+/* What was seen for a volume of the same group among the first @n. */
+static GPtrArray *
+seen_before (SnapVolume **volumes, gsize n, const char *vg)
+{
+  for (gsize i = 0; i < n; i++) {
+    const LvmVolume *earlier = (LvmVolume *) volumes[i];
+
+    if (g_str_equal (earlier->vg, vg))
+      return g_ptr_array_ref (earlier->seen);
+  }
+  return NULL;
+}
+
+/* One volume may be there twice. */
+static gboolean
+lvm_look (SnapVolume **volumes, gsize n_volumes, GError **error)
+{
+  lvm_look_away (volumes, n_volumes);
+  for (gsize i = 0; i < n_volumes; i++) {
+    LvmVolume *self = (LvmVolume *) volumes[i];
+    GPtrArray *report = seen_before (volumes, i, self->vg);
+
+    if (report == NULL)
+      report = lvm_report (self->vg, error);
+    if (report == NULL) {
+      lvm_look_away (volumes, n_volumes);
+      return FALSE;
+    }
+    g_clear_pointer (&self->seen, g_ptr_array_unref);
+    self->seen = report;
+  }
+  return TRUE;
+}
+
 /* ---- points ---- */
 
 static gint
@@ -159,7 +207,7 @@ static GPtrArray *
 lvm_list (SnapVolume *volume, GError **error)
 {
   const LvmVolume *self = (LvmVolume *) volume;
-  g_autoptr (GPtrArray) report = lvm_report (self->vg, error);
+  g_autoptr (GPtrArray) report = lvm_report_seen (self, error);
   g_autoptr (GPtrArray) points =
       g_ptr_array_new_with_free_func ((GDestroyNotify) snap_point_free);
   const SnapLvmVolume *found = NULL;
@@ -189,7 +237,7 @@ lvm_special (SnapVolume *volume, SnapPointKind kind, GError **error)
                     volume->location);
     return NULL;
   }
-  report = lvm_report (self->vg, error);
+  report = lvm_report_seen (self, error);
   found = report != NULL ? lvm_report_volume (report, self, error) : NULL;
   if (found == NULL)
     return NULL;
@@ -235,4 +283,6 @@ const SnapDriver snap_driver_lvm = {
   .sweep = lvm_sweep,
   .tidy = lvm_tidy,
   .device = lvm_device,
+  .look = lvm_look,
+  .look_away = lvm_look_away,
 };

@@ -18,7 +18,8 @@
  *   runtime.c   what running processes tell each other, and leave
  *   image.c     reading
  *
- * LVM is asked anew by every operation: volumes change behind our back.
+ * LVM is asked anew by every operation, since volumes change behind our back,
+ * but for those that look once together.
  */
 #ifndef SNAP_DRIVERS_LVM_LVM_H
 #define SNAP_DRIVERS_LVM_LVM_H
@@ -37,8 +38,9 @@ typedef struct {
   char *vg;
   char *name;
   LvmKind kind;
-  char *dm_path;  /* of its device, which is there while it is active */
-  gboolean force; /* go on in a pool that is nearly full */
+  char *dm_path;   /* of its device, which is there while it is active */
+  gboolean force;  /* go on in a pool that is nearly full */
+  GPtrArray *seen; /* the report of its group, between look and look_away */
 } LvmVolume;
 
 /* ---- tool.c ---- */
@@ -60,6 +62,10 @@ gboolean lvm_run_locked (const char *const *arguments, int lock_fd,
 
 /* The report of all volumes of @vg, or of one volume or device path. */
 GPtrArray *lvm_report (const char *what, GError **error);
+
+/* The report of the group of @volume: what was seen while somebody looks,
+   else what is true now. */
+GPtrArray *lvm_report_seen (const LvmVolume *volume, GError **error);
 
 /* What a report says of @volume, by UUID; NOT_FOUND if it is gone. */
 const SnapLvmVolume *lvm_report_volume (GPtrArray *report,

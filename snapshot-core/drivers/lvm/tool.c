@@ -126,6 +126,13 @@ lvm_report (const char *what, GError **error)
   return snap_lvm_report_parse (output, "lvs", error);
 }
 
+GPtrArray *
+lvm_report_seen (const LvmVolume *volume, GError **error)
+{
+  return volume->seen != NULL ? g_ptr_array_ref (volume->seen)
+                              : lvm_report (volume->vg, error);
+}
+
 const SnapLvmVolume *
 lvm_report_volume (GPtrArray *report, const LvmVolume *volume, GError **error)
 {
