@@ -12,21 +12,16 @@ include %D%/bench/local.mk
 # how long they took.  Guests wait for themselves now and then, so what wants
 # a whole processor stands between them.
 SNAP_LONGEST = \
-	%D%/lvm/test_lvm_kill.py \
+	%D%/lvm/histories.list \
+	%D%/lvm/behaviour.list \
 	%D%/py/test_files_traps.py \
-	%D%/lvm/test_lvm_trouble.py \
 	%D%/py/test_qcow2_history.py \
-	%D%/lvm/test_guard.py \
 	%D%/py/test_files_history.py \
 	%D%/py/test_files_kill.py \
 	%D%/py/test_lvm_bed.py \
-	%D%/lvm/test_thin_metadata.py \
 	%D%/py/test_files_mutants.py \
-	%D%/lvm/test_bed.py \
 	%D%/py/test_files_bad_input.py \
-	%D%/lvm/test_lvm_backup.py \
 	%D%/py/test_kill.py \
-	%D%/lvm/test_lvm_activate.py \
 	%D%/py/test_files_recovery.py \
 	%D%/py/test_qcow2_mutants.py \
 	%D%/py/test_thin_mutants.py

@@ -29,3 +29,8 @@ check_PROGRAMS += %D%/own-guard
 check_PROGRAMS += %D%/drive-qemu
 %C%_drive_qemu_SOURCES = %D%/drive-qemu.c
 %C%_drive_qemu_LDADD = $(SNAP_CORE_LIBS) $(JSON_GLIB_LIBS) $(GLIB_LIBS)
+
+check_PROGRAMS += %D%/many-diffs
+%C%_many_diffs_SOURCES = %D%/many-diffs.c
+%C%_many_diffs_LDADD = libsnap-cli.la libsnap-nbd-server.la $(SNAP_CORE_LIBS) \
+	$(JSON_GLIB_LIBS) $(GLIB_LIBS)

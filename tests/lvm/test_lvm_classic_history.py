@@ -50,13 +50,13 @@ def kind(answer, points, before, after):
     return answer["proof"] + (": by a mark, " if answer["proof"] == "exact" else ": ") + way
 
 
-def judge_disk(bed, disk, verdict, seen):
+def judge_disk(bed, asker, disk, verdict, seen):
     points = [*disk.points, disk.live()]
     for before in points:
         for after in points:
             if before is after:
                 continue
-            found, answer = judge.judge_pair(bed, (disk, before), (disk, after))
+            found, answer = judge.judge_pair(bed, (disk, before), (disk, after), asker=asker)
             verdict.add(found)
             if answer:
                 seen[kind(answer, points, before, after)] += 1
@@ -68,8 +68,9 @@ def test_no_history_has_a_change_that_is_missed(seed, tmp_path, totals):
         bed.run()
         verdict = oracle.Verdict()
         verdict.faults = judge.settle(bed)
-        for disk in bed.disks:
-            judge_disk(bed, disk, verdict, totals["seen"])
+        with judge.Asker(bed) as asker:
+            for disk in bed.disks:
+                judge_disk(bed, asker, disk, verdict, totals["seen"])
     shutil.rmtree(tmp_path)
     counts = {k: v for k, v in vars(verdict).items() if k != "faults"}
     totals["counts"].update(counts, histories=SETUP.disks)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Random histories of thin volumes: every pair of points, both ways and against
-the live disk, against the bytes and against thin_delta.
+the live disk, against the bytes, and against what thin_dump and thin_delta say.
 
 NBDSNAP_LVM_HISTORIES, NBDSNAP_STEPS and NBDSNAP_SEED say how many, how long,
-and from which seed on.  All pairs are judged by the walk of the metadata; a
-sample of them, larger with NBDSNAP_LONG, by what a user would say, which asks
-LVM several times.
+and from which seed on.  All pairs are judged by the walk of the metadata, all
+against thin_dump; some of them, many with NBDSNAP_LONG, against thin_delta and
+by what a user would say, which asks LVM several times.
 """
 
 import collections
@@ -22,7 +22,9 @@ from snaplib.lvm_history import THIN_SETUPS
 HISTORIES = int(os.environ.get("NBDSNAP_LVM_HISTORIES", 22))
 STEPS = int(os.environ.get("NBDSNAP_STEPS", 6))
 SEED = int(os.environ.get("NBDSNAP_SEED", 1))
-ASKED = 12 if os.environ.get("NBDSNAP_LONG") else 1
+LONG = bool(os.environ.get("NBDSNAP_LONG"))
+ASKED = 36 if LONG else 2
+DELTAS = 1000 if LONG else 4
 
 DID = set(lvm_history.ThinBed.operations) | {
     "set cut", "cut while written to", "snapshot by other", "delete", "grow", "shrink",
@@ -61,6 +63,11 @@ def thin_ids(bed, pairs):
 
 
 def judge_bed(bed, rng):
+    with judge.Asker(bed) as asker:
+        return judge_points(bed, asker, rng)
+
+
+def judge_points(bed, asker, rng):
     verdict = oracle.Verdict()
     verdict.faults = judge.settle(bed)
     answers = collections.Counter()
@@ -68,10 +75,12 @@ def judge_bed(bed, rng):
     thin_ids(bed, pairs)
     comparable = [pair for pair in pairs
                   if not judge.is_over_another_base(*pair[0], *pair[1])]
-    found, seen = judge.judge_metadata(bed, [(a[1], b[1]) for a, b in comparable])
+    deltas = min(DELTAS, len(comparable))
+    found, seen = judge.judge_metadata(bed, asker, [(a[1], b[1]) for a, b in comparable], deltas)
+    answers["by thin_delta"] += deltas
     verdict.add(found)
-    for before, after in rng.sample(pairs, min(ASKED * len(bed.disks), len(pairs))):
-        found, answer = judge.judge_pair(bed, before, after)
+    for before, after in rng.sample(pairs, min(ASKED, len(pairs))):
+        found, answer = judge.judge_pair(bed, before, after, asker=asker)
         verdict.add(found)
         answers["asked LVM"] += 1
         answers["refused: another base"] += answer is None
@@ -96,9 +105,9 @@ def print_tables(totals):
     seen, did = totals.pop("seen", {}), totals.pop("did", {})
     n = sum(c["histories"] for c in totals.values())
     print(f"\nTABLE {n} histories of thin volumes, {STEPS} steps, from seed {SEED}")
-    print(f"TABLE {'':26} histories  pairs  by LVM  changed  missed  rewritten  more")
+    print(f"TABLE {'':26} histories  pairs  by thin_delta  by LVM  changed  missed  rewritten  more")
     for name, c in sorted(totals.items()):
-        print(f"TABLE {name:26} {c['histories']:9}  {c['pairs']:5}  {c['asked LVM']:6}  "
+        print(f"TABLE {name:26} {c['histories']:9}  {c['pairs']:5}  {c['by thin_delta']:13}  {c['asked LVM']:6}  "
               f"{c['changed']:7}  {c['missed']:6}  {c['rewritten']:9}  {c['unexplained']:4}")
     print("TABLE did: " + ", ".join(f"{k} {v}" for k, v in sorted(did.items())))
     for line in judge.table(judge.THIN_ROWS, {**did, **seen}):

@@ -3,6 +3,7 @@
 behind: full pools, locks, missing programs, volumes that go away while they are
 read, a state directory on what is to be cut."""
 
+import collections
 import contextlib
 import errno
 import fcntl
@@ -152,6 +153,37 @@ def test_without_the_guard_nothing_is_cut(group, volume, monkeypatch):
     monkeypatch.setenv("NBDSNAP_GUARD", "/nowhere/nbdsnap-guard")
     refused(nbdsnap("create", "-n", "s", volume.reference), 1, "nbdsnap-guard")
     assert names(group) == before
+
+
+# ---- how often LVM is asked ----
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """{command: how often} of what nbdsnap has lvm do since the last call."""
+    folder, log = tmp_path / "asked", tmp_path / "asked.log"
+    folder.mkdir()
+    (folder / "lvm").write_text(f'#!/bin/sh\necho "$1" >>"{log}"\nexec {tools.which("lvm")} "$@"\n')
+    (folder / "lvm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def since():
+        counts = collections.Counter(log.read_text().split())
+        log.unlink()
+        return counts
+
+    return since
+
+
+def test_lvm_is_asked_once_for_what_is_asked_together(group, asked):
+    """Each question takes as long as LVM needs to read its metadata from all disks."""
+    pool = group.pool(size=32 * MIB)
+    both = [pool.volume(name, 8 * MIB).reference for name in ("first", "second")]
+    done("create", "-n", "a", *both)
+    assert asked() == {"lvs": 5, "lvcreate": 2}
+    done("create", "-n", "b", *both)
+    asked()
+    done("diff", f"{both[0]}@a..b")
+    assert asked() == {"lvs": 3}
 
 
 # ---- names ----

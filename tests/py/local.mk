@@ -98,6 +98,7 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/guest_sets.py \
 	%D%/snaplib/guest_relay.py \
 	%D%/snaplib/lvm.py \
+	%D%/snaplib/lvm2.py \
 	%D%/snaplib/lvm_history.py \
 	%D%/snaplib/lvm_judge.py \
 	%D%/snaplib/lvm_kill.py \
@@ -129,7 +130,7 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/traps/written.py
 
 TESTS += $(SNAP_PY_QUICK)
-TEST_EXTENSIONS = .py
+TEST_EXTENSIONS = .py .list
 PY_LOG_COMPILER = $(SHELL) $(srcdir)/%D%/run-pytest
 EXTRA_DIST += %D%/run-pytest $(SNAP_PY_QUICK) $(SNAP_PY_FULL) \
 	$(SNAP_PY_LIBRARY)

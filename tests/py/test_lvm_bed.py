@@ -3,6 +3,7 @@
 not say so has failed."""
 
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -31,13 +32,14 @@ def scratch():
 
 @pytest.fixture
 def bed(tmp_path, scratch):
-    tools.require("linux.uml")
-
-    def start(text, *options, **environment):
+    def start(kind, text, *options, **environment):
+        tools.require("linux.uml" if kind == "uml" else "qemu-system-x86_64")
+        if kind == "qemu":
+            tools.require_root()
         (tmp_path / "test_sample.py").write_text(text)
         clean = {name: value for name, value in os.environ.items() if name != "CI"}
         return subprocess.Popen(
-            [str(RUN), "--uml", *options, str(tmp_path / "test_sample.py")],
+            [str(RUN), f"--{kind}", *options, str(tmp_path / "test_sample.py")],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env=dict(clean, TMPDIR=scratch, **environment))
 
@@ -53,19 +55,20 @@ def guests(folder):
     """Processes that were started with a scratch folder below this one."""
     listing = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True)
     return [line for line in listing.stdout.splitlines()
-            if "linux.uml" in line and folder in line]
+            if folder in line and re.search("linux.uml|qemu-system|virtiofsd", line)]
 
 
-@pytest.mark.parametrize("text, environment, code, words", [
-    (PASSES, {}, 0, ["test_sample.py::test_it PASSED", "1 passed"]),
-    (FAILS, {}, 1, ["1 failed", "AssertionError: sums", "guest's console"]),
-    (SKIPS, {}, 77, ["SKIPPED", "no such thing"]),
-    (SKIPS, {"CI": "true"}, 1, ["lets none step aside"]),
-    (PANICS, {}, 1, ["ended without a result", "panic"]),
-    (HALTS, {}, 1, ["ended without a result"]),
-], ids=["passes", "fails", "skips", "skips-under-CI", "panics", "halts"])
-def test_the_result_is_the_guests(bed, scratch, text, environment, code, words):
-    status, output = finish(bed(text, **environment))
+@pytest.mark.parametrize("kind, text, environment, code, words", [
+    ("uml", PASSES, {}, 0, ["test_sample.py::test_it PASSED", "1 passed"]),
+    ("qemu", FAILS, {}, 1, ["1 failed", "AssertionError: sums", "guest's console"]),
+    ("qemu", SKIPS, {}, 77, ["SKIPPED", "no such thing"]),
+    ("qemu", SKIPS, {"CI": "true"}, 1, ["lets none step aside"]),
+    ("uml", PANICS, {}, 1, ["ended without a result", "panic"]),
+    ("qemu", PANICS, {}, 1, ["ended without a result", "panic"]),
+    ("uml", HALTS, {}, 1, ["ended without a result"]),
+], ids=["passes", "fails", "skips", "skips-under-CI", "panics", "panics-in-QEMU", "halts"])
+def test_the_result_is_the_guests(bed, scratch, kind, text, environment, code, words):
+    status, output = finish(bed(kind, text, **environment))
     assert status == code, output
     for word in words:
         assert word in output, output
@@ -74,14 +77,14 @@ def test_the_result_is_the_guests(bed, scratch, text, environment, code, words):
 
 
 def test_a_guest_that_hangs_is_killed_and_has_failed(bed, scratch):
-    status, output = finish(bed(HANGS, "--timeout=90"))
+    status, output = finish(bed("qemu", HANGS, "--timeout=90"))
     assert status == 1 and "hung for 90 s and was killed" in output, output
     assert "asleep" in output
     assert guests(scratch) == []
 
 
 def test_a_runner_that_is_told_to_end_takes_its_guest_along(bed, scratch):
-    process = bed(HANGS, "--timeout=180")
+    process = bed("qemu", HANGS, "--timeout=180")
     while "asleep" not in process.stdout.readline():
         assert process.poll() is None
     assert guests(scratch)

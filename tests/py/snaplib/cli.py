@@ -6,6 +6,8 @@ import subprocess
 
 from snaplib import tools
 
+TIMEOUT = 300  # the machine may be busy
+
 
 def command(*arguments, state="state"):
     return [str(tools.nbdsnap()), "--state-dir", state, *map(str, arguments)]
@@ -13,7 +15,7 @@ def command(*arguments, state="state"):
 
 def nbdsnap(*arguments, state="state", **options):
     return subprocess.run(command(*arguments, state=state), capture_output=True,
-                          text=True, timeout=60, **options)
+                          text=True, timeout=TIMEOUT, **options)
 
 
 def done(*arguments, code=0, **options):

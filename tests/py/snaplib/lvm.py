@@ -17,7 +17,7 @@ import stat
 import struct
 import subprocess
 
-from snaplib import devmapper, tools
+from snaplib import devmapper, lvm2, tools
 
 BLOCK = 4096
 BLKDISCARD = 0x1277
@@ -39,11 +39,17 @@ def require():
 
 def command(*words):
     """Run to success; what it printed."""
-    return tools.run(words)
+    if words[0] not in lvm2.NAMES:
+        return tools.run(words)
+    result = attempt(*words)
+    assert result.returncode == 0, f"{' '.join(map(str, words))}: {result.stderr}"
+    return result.stdout
 
 
 def attempt(*words):
     """Run, and let it fail: the finished process."""
+    if words[0] in lvm2.NAMES:
+        return lvm2.attempt([str(word) for word in words])
     return subprocess.run([str(word) for word in words], capture_output=True,
                           text=True, timeout=300)
 
@@ -277,7 +283,7 @@ class Group:
         """{name: row}, hidden volumes without their brackets."""
         report = command("lvs", "-a", "--reportformat", "json", "--units", "b",
                          "--nosuffix", "-o", columns, self.name)
-        rows = json.loads(report)["report"][0]["lv"]
+        rows = json.loads(report[report.index("{"):])["report"][0]["lv"]
         return {row["lv_name"].strip("[]"): row for row in rows}
 
     def pool(self, name="pool", size=256 << 20, chunk=64 << 10, metadata=4 << 20,

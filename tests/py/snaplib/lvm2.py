@@ -2,6 +2,7 @@
 """LVM's commands without a program: by liblvm2cmd, which dmeventd uses, too.  In
 the guest of tests/lvm a command takes a tenth of the time so."""
 
+import atexit
 import ctypes
 import subprocess
 
@@ -24,6 +25,8 @@ class Library:
         self.library.lvm2_log_fn(self.log)
         self.handle = ctypes.c_void_p(self.library.lvm2_init())
         assert self.handle.value
+        # It has something to say at the very end, when nobody listens any more.
+        atexit.register(self.library.lvm2_log_fn, None)
 
     def run(self, words):
         self.said.clear()

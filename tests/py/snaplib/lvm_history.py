@@ -287,9 +287,9 @@ class Bed:
     def start_writer(self, disk):
         writer = ordered_writer.Writer("direct", disk.path, 0, WRITER_BLOCKS,
                                        self.folder / f"counter-{disk.name}",
-                                       disk.read(0, WRITER_SIZE))
-        # There may be one processor, and the others need it, too.
-        os.setpriority(os.PRIO_PROCESS, writer.process.pid, 19)
+                                       disk.read(0, WRITER_SIZE),
+                                       # There may be one processor.
+                                       rest=0.002)
         writer.wait_for(3)
         return writer
 

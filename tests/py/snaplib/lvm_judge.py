@@ -43,6 +43,33 @@ def compare_with_cut(point, held):
     return []
 
 
+# ---- many questions ----
+
+class Asker:
+    """`nbdsnap diff` in one process for all questions about a bed."""
+
+    def __init__(self, bed):
+        self.process = subprocess.Popen(
+            [tools.BUILD / "tests" / "fakes" / "many-diffs", bed.folder / "state"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        assert self.process.wait(60) == 0
+
+    def ask(self, *arguments):
+        """A finished process, as if there had been one."""
+        print(*arguments, file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if answer.endswith('"complete":true}\n'):
+            return subprocess.CompletedProcess(arguments, 0, answer, "")
+        code, _, reason = self.process.stdout.readline().partition(" ")
+        return subprocess.CompletedProcess(arguments, int(code), answer, reason)
+
+
 # ---- by the metadata alone ----
 
 def dump(pool):
@@ -68,12 +95,18 @@ def thin_delta(pool, a, b):
             for at in range(begin, begin + length)}
 
 
-def by_metadata(bed, a, b, program=None):
+def by_dump(old, new):
+    """The same from what thin_dump tells of both."""
+    return {at: at not in new for at in old.keys() | new.keys()
+            if old.get(at, "none")[0] != new.get(at, "none")[0]}
+
+
+def by_metadata(bed, asker, a, b):
     """The same by our own walk of it."""
-    text = bed.nbdsnap("diff", "--json", f"thin-meta:{bed.pool.tmeta}@{a.thin_id}..{b.thin_id}",
-                       program=program)
+    result = asker.ask(f"thin-meta:{bed.pool.tmeta}@{a.thin_id}..{b.thin_id}")
+    assert result.returncode == 0, result.stderr
     chunk = bed.setup.chunk
-    return {at: extent["zero"] for extent in json.loads(text)["extents"]
+    return {at: extent["zero"] for extent in json.loads(result.stdout)["extents"]
             for at in range(extent["offset"] // chunk,
                             (extent["offset"] + extent["length"]) // chunk)}
 
@@ -94,18 +127,26 @@ def judge_chunks(bed, found, before, after, verdict):
             verdict.faults.append(f"chunk {at} is not zero")
 
 
-def judge_metadata(bed, pairs):
-    """Every pair, with one metadata snapshot held; and what was seen."""
+def compare(found, told, who, before, after, verdict):
+    if found != told:
+        verdict.faults.append(f"{before.name}..{after.name}: {who} says otherwise: "
+                              f"{sorted(set(found.items()) ^ set(told.items()))[:5]}")
+
+
+def judge_metadata(bed, asker, pairs, deltas):
+    """Every pair, with one metadata snapshot held, `deltas` of them by
+    thin_delta as well; and what was seen."""
     verdict, seen = oracle.Verdict(), {}
     bed.pool.reserve()
     try:
         devices = dump(bed.pool)
-        for before, after in pairs:
-            found = by_metadata(bed, before, after)
-            told = thin_delta(bed.pool, before.thin_id, after.thin_id)
-            if found != told:
-                verdict.faults.append(f"{before.name}..{after.name}: thin_delta says otherwise: "
-                                      f"{sorted(set(found.items()) ^ set(told.items()))[:5]}")
+        for number, (before, after) in enumerate(pairs):
+            found = by_metadata(bed, asker, before, after)
+            compare(found, by_dump(devices[before.thin_id], devices[after.thin_id]),
+                    "thin_dump", before, after, verdict)
+            if number * deltas // len(pairs) != (number + 1) * deltas // len(pairs):
+                compare(found, thin_delta(bed.pool, before.thin_id, after.thin_id),
+                        "thin_delta", before, after, verdict)
             judge_chunks(bed, found, before, after, verdict)
             look(devices, bed.setup.chunk, before, after, seen)
     finally:
@@ -115,21 +156,23 @@ def judge_metadata(bed, pairs):
 
 # ---- by the driver ----
 
-def diff(bed, before, after, program=None):
-    """Points with the disk they are of."""
+def diff(bed, before, after, program=None, asker=None):
+    """Points with the disk they are of, by a program of its own or not."""
     (one, older), (other, newer) = before, after
     left, right = one.reference(older), other.reference(newer)
     refs = [left, right]
     if left.partition("@")[0] == right.partition("@")[0]:
         refs = [f"{left}..{newer.name}"]
+    if asker:
+        return asker.ask(*refs)
     return subprocess.run(
         [str(program or tools.nbdsnap()), "--state-dir", str(bed.folder / "state"), "-q",
          "diff", "--json", *refs], capture_output=True, text=True, timeout=120)
 
 
-def judge_pair(bed, before, after, program=None):
+def judge_pair(bed, before, after, program=None, asker=None):
     """By the bytes; before and after are (disk, point)."""
-    result = diff(bed, before, after, program)
+    result = diff(bed, before, after, program, asker)
     name = f"{before[1].name}..{after[1].name} of {after[0].name}"
     if result.returncode != 0:
         verdict = oracle.Verdict()

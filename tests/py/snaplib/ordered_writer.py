@@ -9,15 +9,10 @@ flushed, as by a guest's barrier.
 
 import mmap
 import os
-import pathlib
 import select
 import struct
-import subprocess
-import sys
 import time
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import traceback
 
 from snaplib import files
 
@@ -48,17 +43,32 @@ def stamp(n):
 
 class Writer:
     """Writes to `n_blocks` blocks from `first` on, `how` is "direct" or
-    "buffered"; the latter punches holes, too.  `initial` is the file before."""
+    "buffered"; the latter punches holes, too.  `initial` is the file before,
+    and `rest` how many seconds lie between two writes."""
 
-    def __init__(self, how, path, first, n_blocks, counter, initial):
+    def __init__(self, how, path, first, n_blocks, counter, initial, rest=0):
         self.how, self.first, self.n_blocks = how, first, n_blocks
         self.initial = self.blocks(initial)
         counter.write_bytes(bytes(8))
         with open(counter, "r+b") as file:
             self.counter = mmap.mmap(file.fileno(), 8)
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, how, path, str(first), str(n_blocks), counter],
-            stdin=subprocess.PIPE)
+        ours, self.end = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self.live(ours, path, rest)
+        os.close(ours)
+
+    def live(self, until, path, rest):
+        """The life of the process that writes."""
+        status = 1
+        try:
+            os.close(self.end)
+            self.run(until, path, rest)
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
 
     def n_done(self):
         return struct.unpack("<Q", self.counter[:8])[0]
@@ -66,12 +76,30 @@ class Writer:
     def wait_for(self, n):
         """Until that many are done."""
         while self.n_done() < n:
-            assert self.process.poll() is None, "the writer ended"
+            assert os.waitpid(self.pid, os.WNOHANG) == (0, 0), "the writer ended"
             time.sleep(0.01)
 
     def stop(self):
-        self.process.stdin.close()
-        assert self.process.wait() == 0
+        os.close(self.end)
+        assert os.waitpid(self.pid, 0)[1] == 0
+
+    def run(self, until, path, rest):
+        fd = os.open(path, os.O_RDWR | (os.O_DIRECT if self.how == "direct" else 0))
+        room = mmap.mmap(-1, BLOCK)
+        n = 0
+        while n % FLUSH_EVERY or not select.select([until], [], [], 0)[0]:
+            n += 1
+            offset = (self.first + block_of(n, self.n_blocks)) * BLOCK
+            if self.is_punch(n):
+                files.fallocate(fd, files.PUNCH_HOLE | files.KEEP_SIZE, offset, BLOCK)
+            else:
+                room[:] = stamp(n)
+                assert os.pwritev(fd, [room], offset) == BLOCK
+            self.counter[:8] = struct.pack("<Q", n)
+            if n % FLUSH_EVERY == 0:
+                os.fsync(fd)
+            if rest:
+                time.sleep(rest)
 
     # ---- what it leaves ----
 
@@ -119,26 +147,3 @@ class Writer:
         return any(all(found == self.expected(block, now) for block, found in enumerate(blocks))
                    for now in (seen, seen + 1))
 
-
-def run(how, path, first, n_blocks, counter):
-    first, n_blocks = int(first), int(n_blocks)
-    fd = os.open(path, os.O_RDWR | (os.O_DIRECT if how == "direct" else 0))
-    room = mmap.mmap(-1, BLOCK)
-    with open(counter, "r+b") as file:
-        done = mmap.mmap(file.fileno(), 8)
-    n = 0
-    while n % FLUSH_EVERY or not select.select([0], [], [], 0)[0]:
-        n += 1
-        offset = (first + block_of(n, n_blocks)) * BLOCK
-        if how == "buffered" and n % PUNCH_EVERY == 0:
-            files.fallocate(fd, files.PUNCH_HOLE | files.KEEP_SIZE, offset, BLOCK)
-        else:
-            room[:] = stamp(n)
-            assert os.pwritev(fd, [room], offset) == BLOCK
-        done[:8] = struct.pack("<Q", n)
-        if n % FLUSH_EVERY == 0:
-            os.fsync(fd)
-
-
-if __name__ == "__main__":
-    run(*sys.argv[1:])
