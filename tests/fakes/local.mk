@@ -34,3 +34,8 @@ check_PROGRAMS += %D%/many-diffs
 %C%_many_diffs_SOURCES = %D%/many-diffs.c
 %C%_many_diffs_LDADD = libsnap-cli.la libsnap-nbd-server.la $(SNAP_CORE_LIBS) \
 	$(JSON_GLIB_LIBS) $(GLIB_LIBS)
+
+check_PROGRAMS += %D%/lvm-client
+%C%_lvm_client_SOURCES = %D%/lvm-client.c
+%C%_lvm_client_CFLAGS = -Wall
+%C%_lvm_client_LDFLAGS = -all-static

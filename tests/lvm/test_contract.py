@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from snaplib import lvm, tools
+from snaplib import lvm, lvm2, tools
 
 PROGRAM = tools.BUILD / "tests" / "unit" / "test-contract-lvm"
 KIB, MIB = 1 << 10, 1 << 20
@@ -15,7 +15,7 @@ EXTENT = 64 * KIB
 
 @pytest.fixture
 def group(tmp_path):
-    with lvm.Group(tmp_path, size=400 * MIB, extent=EXTENT) as made:
+    with lvm2.Server(tmp_path), lvm.Group(tmp_path, size=400 * MIB, extent=EXTENT) as made:
         yield made
 
 

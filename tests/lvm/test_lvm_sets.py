@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from snaplib import lvm
+from snaplib import lvm, lvm2
 from snaplib.cli import done
 from snaplib.lvm_sets import SIZE, Stamper, stamps, torn
 
@@ -18,7 +18,7 @@ SETS = int(os.environ.get("NBDSNAP_LVM_SETS", 50))
 @pytest.fixture
 def group(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with lvm.Group(tmp_path, size=500 * MIB) as made:
+    with lvm2.Server(tmp_path), lvm.Group(tmp_path, size=500 * MIB) as made:
         yield made
 
 

@@ -202,6 +202,24 @@ def test_hyphens_in_names_are_no_trouble(group, volume):
     done("delete", f"{volume.reference}@a-b--c", f"{volume.reference}@d--e-f")
 
 
+# ---- names and ids that are used again ----
+
+def point(volume, name):
+    return next(p for p in answer("list", volume.reference)["volumes"][0]["snapshots"] if p["name"] == name)
+
+
+def test_a_name_or_a_thin_id_that_is_used_again_is_not_the_old_base(group, volume):
+    done("create", "-n", "base", volume.reference)
+    old = point(volume, "base")["id"]
+    done("create", "-n", "next", volume.reference)
+    done("delete", f"{volume.reference}@base")
+    done("create", "-n", "base", volume.reference)
+    new = point(volume, "base")["id"]
+    assert old != new and old.split("+")[1] == new.split("+")[1], "the pool gave another thin id"
+    assert answer("diff", f"{volume.reference}@{new}..next")["complete"]
+    refused(nbdsnap("diff", f"{volume.reference}@{old}..next"), 5, "a full copy is needed")
+
+
 # ---- volumes that go away ----
 
 def read_error(handle):

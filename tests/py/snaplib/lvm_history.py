@@ -15,7 +15,7 @@ import os
 import random
 import struct
 
-from snaplib import lvm, ordered_writer, tools
+from snaplib import lvm, lvm2, ordered_writer, tools
 
 KIB, MIB = 1 << 10, 1 << 20
 SECTOR = 512
@@ -205,6 +205,7 @@ class Bed:
         self.rng = random.Random(seed)
         self.setup, self.folder, self.steps = setup, folder, setup.steps or steps
         self.events, self.clock, self.n_names, self.n_lost = {}, 0, 0, 0
+        self.server = lvm2.Server(folder).__enter__()
         self.group = lvm.Group(folder, size=700 * MIB, name=f"hist-{seed}", extent=EXTENT)
         self.free_names, self.thin_ids = [], set()
 
@@ -212,6 +213,7 @@ class Bed:
         return self
 
     def __exit__(self, *_):
+        self.server.__exit__()
         self.group.close()
 
     def note(self, event, n=1):

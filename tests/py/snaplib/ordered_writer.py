@@ -9,7 +9,6 @@ flushed, as by a guest's barrier.
 
 import mmap
 import os
-import select
 import struct
 import time
 import traceback
@@ -49,21 +48,21 @@ class Writer:
     def __init__(self, how, path, first, n_blocks, counter, initial, rest=0):
         self.how, self.first, self.n_blocks = how, first, n_blocks
         self.initial = self.blocks(initial)
-        counter.write_bytes(bytes(8))
+        # How many are done, and whether it is enough.  No pipe: another writer
+        # that is forked meanwhile would keep its end open.
+        counter.write_bytes(bytes(16))
         with open(counter, "r+b") as file:
-            self.counter = mmap.mmap(file.fileno(), 8)
-        ours, self.end = os.pipe()
+            self.counter = mmap.mmap(file.fileno(), 16)
+        self.owner = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
-            self.live(ours, path, rest)
-        os.close(ours)
+            self.live(path, rest)
 
-    def live(self, until, path, rest):
+    def live(self, path, rest):
         """The life of the process that writes."""
         status = 1
         try:
-            os.close(self.end)
-            self.run(until, path, rest)
+            self.run(path, rest)
             status = 0
         except BaseException:
             traceback.print_exc()
@@ -80,14 +79,17 @@ class Writer:
             time.sleep(0.01)
 
     def stop(self):
-        os.close(self.end)
+        self.counter[8] = 1
         assert os.waitpid(self.pid, 0)[1] == 0
 
-    def run(self, until, path, rest):
+    def is_enough(self):
+        return self.counter[8] or os.getppid() != self.owner
+
+    def run(self, path, rest):
         fd = os.open(path, os.O_RDWR | (os.O_DIRECT if self.how == "direct" else 0))
         room = mmap.mmap(-1, BLOCK)
         n = 0
-        while n % FLUSH_EVERY or not select.select([until], [], [], 0)[0]:
+        while n % FLUSH_EVERY or not self.is_enough():
             n += 1
             offset = (self.first + block_of(n, self.n_blocks)) * BLOCK
             if self.is_punch(n):
