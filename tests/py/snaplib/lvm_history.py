@@ -291,7 +291,7 @@ class Bed:
                                        self.folder / f"counter-{disk.name}",
                                        disk.read(0, WRITER_SIZE),
                                        # There may be one processor.
-                                       rest=0.002)
+                                       rest=0.01)
         writer.wait_for(3)
         return writer
 
