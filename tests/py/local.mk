@@ -69,6 +69,7 @@ SNAP_PY_FULL = \
 	%D%/test_cli_edges.py \
 	%D%/test_qcow2_history.py \
 	%D%/test_qcow2_mutants.py \
+	%D%/test_qemu_contract.py \
 	%D%/test_qemu_driver.py \
 	%D%/test_qemu_history.py \
 	%D%/test_qemu_mutants.py \

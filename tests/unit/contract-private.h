@@ -18,6 +18,9 @@ Contract *contract_new (const ContractStorage *storage);
 void contract_free (Contract *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Contract, contract_free)
 
+/* What stands after '#', or NULL. */
+const char *contract_part (const Contract *self);
+
 /* Open by the driver. */
 SnapVolume *contract_open (const Contract *self, SnapOpenMode mode);
 

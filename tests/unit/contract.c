@@ -20,18 +20,26 @@ contract_free (Contract *self)
   g_free (self);
 }
 
+const char *
+contract_part (const Contract *self)
+{
+  return self->storage->part != NULL ? self->storage->part (self->volume)
+                                     : NULL;
+}
+
 SnapVolume *
 contract_open (const Contract *self, SnapOpenMode mode)
 {
-  const SnapOpenOptions options = { .mode = mode };
+  SnapOpenOptions options = self->storage->options;
   SnapReference reference = {
     .driver = self->storage->driver,
     .location = (char *) self->storage->location (self->volume),
-    .part = (char *) self->storage->part,
+    .part = (char *) contract_part (self),
   };
   GError *error = NULL;
   SnapVolume *volume;
 
+  options.mode = mode;
   if (self->storage->sync != NULL)
     self->storage->sync (self->volume);
   volume = snap_volume_open (NULL, &reference, &options, &error);

@@ -14,15 +14,16 @@
    volume open while one of these is called. */
 typedef struct {
   const SnapDriver *driver;
-  guint64 size;   /* of a fresh volume, bytes: a multiple of unit */
-  guint64 unit;   /* what ranges here are multiples of, bytes */
-  guint n_rounds; /* of random histories */
+  guint64 size;            /* of a fresh volume, bytes: a multiple of unit */
+  guint64 unit;            /* what ranges here are multiples of, bytes */
+  guint n_rounds;          /* of random histories */
+  SnapOpenOptions options; /* what volumes are opened with, but for the mode */
 
   /* Make and remove a volume that reads as zeroes. */
   gpointer (*setup) (void);
   void (*teardown) (gpointer volume);
   const char *(*location) (gpointer volume);
-  const char *part; /* or NULL */
+  const char *(*part) (gpointer volume); /* optional */
 
   /* Fill a range with one byte. */
   void (*write) (gpointer volume, guint64 offset, guint64 length, guint8 byte);

@@ -201,6 +201,12 @@ check_PROGRAMS += %D%/test-contract-files
 %C%_test_contract_files_SOURCES = %D%/test-contract-files.c
 %C%_test_contract_files_LDADD = libtest-contract.la $(SNAP_UNIT_LIBS)
 
+# Run by tests/py, which starts the QEMU that it needs.
+check_PROGRAMS += %D%/test-contract-qemu
+%C%_test_contract_qemu_SOURCES = %D%/test-contract-qemu.c
+%C%_test_contract_qemu_LDADD = libtest-contract.la $(SNAP_UNIT_LIBS) \
+	$(JSON_GLIB_LIBS)
+
 # Run by tests/lvm, which makes the volume groups that it needs.
 check_PROGRAMS += %D%/test-contract-lvm
 %C%_test_contract_lvm_SOURCES = %D%/test-contract-lvm.c

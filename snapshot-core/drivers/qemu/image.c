@@ -106,13 +106,26 @@ typedef struct {
   SnapExtentFunc emit;
   gpointer user_data;
   SnapExtent pending; /* of length 0 at first */
+  gboolean enough;    /* the receiver has said so, which is no error */
 } Joiner;
+
+static gboolean
+emit_pending (Joiner *self, GError **error)
+{
+  GError *reason = NULL;
+
+  if (self->emit (&self->pending, self->user_data, &reason))
+    return TRUE;
+  self->enough = reason == NULL;
+  if (reason != NULL)
+    g_propagate_error (error, reason);
+  return FALSE;
+}
 
 static gboolean
 flush_piece (Joiner *self, GError **error)
 {
-  return self->pending.length == 0
-         || self->emit (&self->pending, self->user_data, error);
+  return self->pending.length == 0 || emit_pending (self, error);
 }
 
 static gboolean
@@ -188,10 +201,10 @@ qemu_content_extents (QemuContent *self, guint64 offset, guint64 length,
     guint64 stretch = MIN (length - done, STRETCH);
 
     if (!emit_stretch (self, offset + done, stretch, &joiner, error))
-      return FALSE;
+      return joiner.enough;
     done += stretch;
   }
-  return flush_piece (&joiner, error);
+  return flush_piece (&joiner, error) || joiner.enough;
 }
 
 /* ---- images ---- */
