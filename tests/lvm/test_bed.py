@@ -51,13 +51,12 @@ def test_a_group_leaves_nothing_behind(tmp_path):
     assert str(tmp_path) not in lvm.command("losetup", "--list")
 
 
-def test_the_host_cannot_be_written_to():
-    if os.environ["NBDSNAP_LVM_BED"] != "uml":
-        pytest.skip("this is the host")
-    for folder in (tools.TOP, tools.BUILD, "/etc", "/usr"):
-        with pytest.raises(OSError) as refused:
-            open(os.path.join(folder, "written-by-a-test"), "w")
-        assert refused.value.errno == errno.EROFS
+if os.environ["NBDSNAP_LVM_BED"] != "native":
+    def test_the_host_cannot_be_written_to():
+        for folder in (tools.TOP, tools.BUILD, "/etc", "/usr"):
+            with pytest.raises(OSError) as refused:
+                open(os.path.join(folder, "written-by-a-test"), "w")
+            assert refused.value.errno == errno.EROFS
 
 
 # ---- thin ----
