@@ -9,6 +9,7 @@ libsnap_qmp_la_SOURCES = \
 	%D%/error.c %D%/error.h \
 	%D%/guest.c %D%/guest.h \
 	%D%/json.c %D%/json.h \
+	%D%/libvirt.c %D%/libvirt.h \
 	%D%/message.c %D%/message.h \
 	%D%/monitor.c %D%/monitor.h \
 	%D%/release.c

@@ -10,19 +10,16 @@
 
 #include "snapshot-core/base/error.h"
 
-/* The directory of the peer in /proc; the caller frees. */
-static char *
-find_process (int socket_fd, GError **error)
+static gboolean
+find_pid (int socket_fd, int *pid)
 {
   struct ucred peer = { 0 };
   socklen_t length = sizeof peer;
+  gboolean found =
+      getsockopt (socket_fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0;
 
-  if (getsockopt (socket_fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0
-      && peer.pid > 0)
-    return g_strdup_printf ("/proc/%d", (int) peer.pid);
-  snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
-                  "its process cannot be seen from here");
-  return NULL;
+  *pid = found ? (int) peer.pid : 0;
+  return found;
 }
 
 /* A name without a directory is meant from where the peer is. */
@@ -73,14 +70,17 @@ has_open (const char *process, const struct stat *file, GError **error)
 }
 
 char *
-snap_peer_find_file (int socket_fd, const char *filename, GError **error)
+snap_process_find_file (int pid, const char *filename, GError **error)
 {
-  g_autofree char *process = find_process (socket_fd, error);
+  g_autofree char *process = g_strdup_printf ("/proc/%d", pid);
   g_autofree char *path = NULL;
   struct stat file;
 
-  if (process == NULL)
+  if (pid <= 0) {
+    snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                    "its process cannot be seen from here");
     return NULL;
+  }
   path = make_absolute (process, filename, error);
   if (path == NULL)
     return NULL;
@@ -93,4 +93,13 @@ snap_peer_find_file (int socket_fd, const char *filename, GError **error)
     return NULL;
   }
   return g_steal_pointer (&path);
+}
+
+char *
+snap_peer_find_file (int socket_fd, const char *filename, GError **error)
+{
+  int pid;
+
+  return snap_process_find_file (find_pid (socket_fd, &pid) ? pid : 0, filename,
+                                 error);
 }
