@@ -40,6 +40,10 @@ static const GOptionEntry options[] = {
     "QMP socket of the guest whose disks are meant", "SOCKET" },
   { "agent", 0, 0, G_OPTION_ARG_FILENAME, &guest_options.agent,
     "Socket of its guest agent", "SOCKET" },
+  { "domain", 0, 0, G_OPTION_ARG_STRING, &guest_options.domain,
+    "The same, of a domain that libvirt answers for", "NAME" },
+  { "connect", 0, 0, G_OPTION_ARG_STRING, &guest_options.connect,
+    "Where that libvirt is (default: as virsh finds it)", "URI" },
   { "disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &guest_options.disks,
     "One of its disks; may be repeated (default: all)", "DEVICE" },
   { "quiesce", 0, 0, G_OPTION_ARG_STRING, &guest_options.quiesce,
@@ -283,7 +287,7 @@ run (Cli *cli, GError **error)
   g_autoptr (GPtrArray) volumes = NULL;
   g_autoptr (SnapSet) set = NULL;
 
-  if (cli->n_args == 0 && guest_options.monitor == NULL)
+  if (cli->n_args == 0 && !cli_guest_is_named (&guest_options))
     return cli_usage (cli, error, "no volume is named");
   if (!check_hooks (cli, error) || !cli_guest_check (cli, &guest_options, error)
       || (name != NULL && !snap_name_check (name, error)))
@@ -304,7 +308,8 @@ const CliCommand cli_command_create = {
   .help = "Several volumes that cannot be cut at one instant are cut one\n"
           "after another: then the exit code is 4, or 1 with --atomic.\n"
           "\n"
-          "With --qmp the disks of a running guest are meant, whatever they\n"
+          "With --qmp or --domain the disks of a running guest are meant, "
+          "whatever they\n"
           "lie on; it is kept quiet for the moment of the cut, and seen to\n"
           "run again.\n"
           "\n"

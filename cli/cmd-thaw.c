@@ -5,16 +5,24 @@
 
 #include "cli/json.h"
 #include "cli/output.h"
+#include "snapshot-core/service/relay.h"
 #include "snapshot-core/service/set.h"
 
 static char *monitor;
 static char *agent;
+static char *domain;
+static char *uri;
 
 static const GOptionEntry options[] = {
   { "qmp", 0, 0, G_OPTION_ARG_FILENAME, &monitor,
     "QMP socket of a guest to let go, whoever stopped it", "SOCKET" },
   { "agent", 0, 0, G_OPTION_ARG_FILENAME, &agent,
     "Socket of its guest agent: it is thawed too", "SOCKET" },
+  { "domain", 0, 0, G_OPTION_ARG_STRING, &domain,
+    "The same for a domain that libvirt answers for: it is thawed too",
+    "NAME" },
+  { "connect", 0, 0, G_OPTION_ARG_STRING, &uri,
+    "Where that libvirt is (default: as virsh finds it)", "URI" },
   G_OPTION_ENTRY_NULL
 };
 
@@ -34,12 +42,29 @@ print (const Cli *cli, guint n_released, GError **error)
 }
 
 static gboolean
+thaw_domain (const Cli *cli, GError **error)
+{
+  g_autofree char *address = snap_relay_address (uri, domain);
+
+  return snap_guest_release (address, address,
+                             SNAP_GUEST_STOPPED | SNAP_GUEST_FROZEN, error)
+         && print (cli, 1, error);
+}
+
+static gboolean
 run (Cli *cli, GError **error)
 {
   guint n_released = 0;
 
   if (!cli_expect_no_arguments (cli, error))
     return FALSE;
+  if (domain != NULL && (monitor != NULL || agent != NULL))
+    return cli_usage (cli, error,
+                      "--domain: goes with neither --qmp nor --agent");
+  if (domain == NULL && uri != NULL)
+    return cli_usage (cli, error, "--connect: needs --domain");
+  if (domain != NULL)
+    return thaw_domain (cli, error);
   if (monitor == NULL && agent != NULL)
     return cli_usage (cli, error, "--agent: needs --qmp too");
   if (monitor == NULL)

@@ -4,8 +4,15 @@
 #include "cli/guest.h"
 
 #include "cli/points.h"
+#include "snapshot-core/service/relay.h"
 
 /* ---- options ---- */
+
+gboolean
+cli_guest_is_named (const CliGuestOptions *options)
+{
+  return options->monitor != NULL || options->domain != NULL;
+}
 
 /* Options that mean nothing without a guest. */
 static gboolean
@@ -17,13 +24,16 @@ check_none_alone (Cli *cli, const CliGuestOptions *options, GError **error)
   } needy[] = {
     { "agent", options->agent != NULL },
     { "disk", options->disks != NULL },
+    { "connect", options->connect != NULL },
   };
 
   for (gsize i = 0; i < G_N_ELEMENTS (needy); i++)
     if (needy[i].given)
-      return cli_usage (cli, error,
-                        "--%s: needs a guest, and no --qmp names one",
-                        needy[i].name);
+      return cli_usage (
+          cli, error,
+          "--%s: needs a guest, and neither --qmp nor --domain names "
+          "one",
+          needy[i].name);
   return TRUE;
 }
 
@@ -37,11 +47,12 @@ check_quiesce (Cli *cli, const CliGuestOptions *options, GError **error)
   if (!snap_quiesce_parse (options->quiesce, &quiesce))
     return cli_usage (cli, error, "--quiesce=%s: no such way to quiesce",
                       options->quiesce);
-  if (quiesce != SNAP_QUIESCE_NONE && options->monitor == NULL)
+  if (quiesce != SNAP_QUIESCE_NONE && !cli_guest_is_named (options))
     return cli_usage (cli, error,
                       "--quiesce=%s: needs a guest, and none is named",
                       options->quiesce);
-  if (quiesce == SNAP_QUIESCE_AGENT && options->agent == NULL)
+  if (quiesce == SNAP_QUIESCE_AGENT && options->agent == NULL
+      && options->domain == NULL)
     return cli_usage (cli, error,
                       "--quiesce=agent: --agent has to name its socket");
   return TRUE;
@@ -54,16 +65,30 @@ cli_guest_wanted (const CliGuestOptions *options)
 
   if (options->quiesce != NULL)
     snap_quiesce_parse (options->quiesce, &quiesce);
-  else if (options->monitor != NULL)
+  else if (cli_guest_is_named (options))
     quiesce = options->agent != NULL ? SNAP_QUIESCE_AGENT : SNAP_QUIESCE_PAUSE;
   return quiesce;
+}
+
+/* Through libvirt both are reached. */
+static gboolean
+check_domain (Cli *cli, const CliGuestOptions *options, GError **error)
+{
+  if (options->domain == NULL)
+    return options->connect == NULL || options->monitor == NULL
+           || cli_usage (cli, error, "--connect: needs --domain");
+  return (options->monitor == NULL && options->agent == NULL)
+         || cli_usage (cli, error,
+                       "--domain: goes with neither --qmp nor --agent");
 }
 
 gboolean
 cli_guest_check (Cli *cli, const CliGuestOptions *options, GError **error)
 {
   if (!check_quiesce (cli, options, error)
-      || (options->monitor == NULL && !check_none_alone (cli, options, error)))
+      || !check_domain (cli, options, error)
+      || (!cli_guest_is_named (options)
+          && !check_none_alone (cli, options, error)))
     return FALSE;
   cli->guest_disks.mechanism = options->mechanism;
   cli->guest_disks.scratch_dir = options->scratch_dir;
@@ -78,11 +103,17 @@ gboolean
 cli_guest_open (const CliGuestOptions *options, SnapGuest **guest,
                 GError **error)
 {
-  const SnapGuestSpec spec = { .monitor = options->monitor,
-                               .agent = options->agent,
-                               .quiesce = cli_guest_wanted (options) };
+  g_autofree char *address =
+      options->domain != NULL
+          ? snap_relay_address (options->connect, options->domain)
+          : NULL;
+  const SnapGuestSpec spec = {
+    .monitor = address != NULL ? address : options->monitor,
+    .agent = address != NULL ? address : options->agent,
+    .quiesce = cli_guest_wanted (options),
+  };
 
-  if (options->monitor == NULL)
+  if (!cli_guest_is_named (options))
     return TRUE;
   *guest = snap_guest_open (&spec, error);
   return *guest != NULL;

@@ -10,7 +10,9 @@
 
 /* As options put them there; strings of the process. */
 typedef struct {
-  char *monitor; /* NULL: there is no guest */
+  char *monitor;
+  char *domain; /* of libvirt; neither it nor a monitor: there is no guest */
+  char *connect;
   char *agent;
   char **disks; /* NULL: all that can be written to */
   char *quiesce;
@@ -18,6 +20,8 @@ typedef struct {
   char *scratch_dir;
   char *consumer;
 } CliGuestOptions;
+
+gboolean cli_guest_is_named (const CliGuestOptions *options);
 
 /* Refuse what makes no sense together, and tell @cli what goes with the
    guest's disks.  USAGE. */

@@ -76,7 +76,7 @@ _nbdsnap() {
         --format) mapfile -t COMPREPLY < <(compgen -W 'text json qemu-map map totals' -- "$cur"); return ;;
         --quiesce) mapfile -t COMPREPLY < <(compgen -W 'agent pause none' -- "$cur"); return ;;
         --mechanism) mapfile -t COMPREPLY < <(compgen -W 'auto cbw fleece' -- "$cur"); return ;;
-        --name | --forget | --disk | --consumer | --hook-timeout | --snapshot-dir | --listen | --port | --max-connections | --timeout) return ;;
+        --name | --forget | --disk | --domain | --connect | --consumer | --hook-timeout | --snapshot-dir | --listen | --port | --max-connections | --timeout) return ;;
         -l | -p) [[ $verb == serve ]] && return ;;
         -n) [[ $verb == create ]] && return ;;
         -f) [[ $verb == diff ]] && mapfile -t COMPREPLY < <(compgen -W 'text json qemu-map map totals' -- "$cur") && return ;;
@@ -86,9 +86,9 @@ _nbdsnap() {
     if [[ $cur == -* ]]; then
         local own=''
         case $verb in
-            create) own='--name --atomic --force --qmp --agent --disk --quiesce --mechanism --scratch --consumer --pre-cut --post-cut --hook-timeout' ;;
+            create) own='--name --atomic --force --qmp --agent --domain --connect --disk --quiesce --mechanism --scratch --consumer --pre-cut --post-cut --hook-timeout' ;;
             ack) own='--failed' ;;
-            thaw) own='--qmp --agent' ;;
+            thaw) own='--qmp --agent --domain --connect' ;;
             delete) own='--dry-run' ;;
             doctor) own='--dry-run --forget' ;;
             diff) own='--format' ;;

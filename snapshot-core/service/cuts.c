@@ -17,6 +17,7 @@ struct _SnapCuts {
   GPtrArray *all;    /* SnapCut, in the order of the volumes */
   GPtrArray *groups; /* Group, the slowest first */
   SnapGuest *guest;  /* borrowed, or NULL */
+  gboolean suspends; /* the guard, devices */
   SnapGuard *guard;  /* ready for the windows, or NULL if there are none */
 };
 
@@ -186,12 +187,14 @@ snap_cuts_stand_by (SnapCuts *self, const GArray *locks, int notes_fd,
                     GError **error)
 {
   g_autoptr (SnapWindow) window = snap_window_new ();
+  g_autoptr (GArray) kept = g_array_copy ((GArray *) locks);
   SnapGuardGuest connections = { 0 };
 
   if (self->guest != NULL) {
     snap_guest_add_to_window (self->guest, window);
     connections = snap_guest_connections (self->guest);
     connections.notes_fd = notes_fd;
+    snap_guest_add_kept (self->guest, kept);
   }
   for (guint i = 0; i < self->groups->len; i++) {
     const Group *group = g_ptr_array_index (self->groups, i);
@@ -204,7 +207,8 @@ snap_cuts_stand_by (SnapCuts *self, const GArray *locks, int notes_fd,
   if (snap_window_is_empty (window))
     return TRUE;
   self->guard = snap_guard_start (
-      window, self->guest != NULL ? &connections : NULL, locks, error);
+      window, self->guest != NULL ? &connections : NULL, kept, error);
+  self->suspends = window->devices->len > 0;
   return self->guard != NULL;
 }
 
@@ -250,15 +254,36 @@ cut_quietly (SnapCuts *self, GCancellable *cancellable, SnapGuardTimes *times,
   return FALSE;
 }
 
+/* A guest that may stand still, because what it was spoken to through has
+   failed.  Devices may be why, too: then it is said all the same. */
+static void
+rescue (SnapCuts *self, GError *reason)
+{
+  if (self->guest == NULL
+      || !g_error_matches (reason, SNAP_ERROR, SNAP_ERROR_FROZEN)
+      || !snap_guest_rescue (self->guest) || self->suspends)
+    return;
+  reason->code = SNAP_ERROR_FAILED;
+  g_prefix_error (&reason, "all runs as before, but not until it was tried "
+                           "anew: ");
+}
+
 static gboolean
 cut_under_guard (SnapCuts *self, GCancellable *cancellable,
                  SnapGuardTimes *times, GError **error)
 {
-  gboolean done = cut_quietly (self, cancellable, times, error);
+  GError *reason = NULL;
 
+  if (cut_quietly (self, cancellable, times, &reason)) {
+    if (self->guest != NULL)
+      snap_guest_take_back (self->guest);
+    return TRUE;
+  }
+  rescue (self, reason);
   if (self->guest != NULL)
     snap_guest_take_back (self->guest);
-  return done;
+  g_propagate_error (error, reason);
+  return FALSE;
 }
 
 static gboolean

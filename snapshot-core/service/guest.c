@@ -8,6 +8,7 @@
 #include "qmp/monitor.h"
 #include "snapshot-core/os/path.h"
 #include "snapshot-core/os/peer.h"
+#include "snapshot-core/service/relay.h"
 #include "snapshot-core/service/volume.h"
 
 /* How long a guest that stands still is tried again and again by hand. */
@@ -15,8 +16,10 @@
 
 struct _SnapGuest {
   char *monitor_path, *agent_path;
-  QmpMonitor *monitor;
-  QmpAgent *agent; /* NULL unless the guest is to be frozen */
+  QmpMonitor *monitor; /* of the socket, */
+  SnapRelay *relay;    /* or to libvirt */
+  QmpClient *client;   /* borrowed from the first, or owned */
+  QmpAgent *agent;     /* NULL unless the guest is to be frozen */
   gboolean running;
   SnapQuiesce quiesce;
   GPtrArray *claimed; /* SnapVolume */
@@ -48,13 +51,33 @@ take_reason (const char *socket, GError *reason, GError **error)
 /* ---- connecting ---- */
 
 static gboolean
+connect_relay (SnapGuest *self, GError **error)
+{
+  GError *reason = NULL;
+
+  self->relay = snap_relay_start (self->monitor_path, error);
+  if (self->relay == NULL) {
+    g_prefix_error (error, "%s: ", self->monitor_path);
+    return FALSE;
+  }
+  self->client = qmp_client_take (snap_relay_take_monitor (self->relay),
+                                  QMP_COMMAND_MS, NULL, &reason);
+  return self->client != NULL
+         || take_reason (self->monitor_path, reason, error);
+}
+
+static gboolean
 connect_monitor (SnapGuest *self, GError **error)
 {
   GError *reason = NULL;
 
+  if (snap_relay_is_address (self->monitor_path))
+    return connect_relay (self, error);
   self->monitor = qmp_monitor_ref (self->monitor_path, &reason);
-  return self->monitor != NULL
-         || take_reason (self->monitor_path, reason, error);
+  if (self->monitor == NULL)
+    return take_reason (self->monitor_path, reason, error);
+  self->client = qmp_monitor_client (self->monitor);
+  return TRUE;
 }
 
 static gboolean
@@ -62,15 +85,17 @@ connect_agent (SnapGuest *self, GError **error)
 {
   GError *reason = NULL;
 
-  self->agent = qmp_agent_connect (self->agent_path, &reason);
+  if (self->relay != NULL)
+    self->agent = qmp_agent_adopt (snap_relay_take_agent (self->relay));
+  else
+    self->agent = qmp_agent_connect (self->agent_path, &reason);
   return self->agent != NULL || take_reason (self->agent_path, reason, error);
 }
 
 static gboolean
 ask_state (SnapGuest *self, GError **error)
 {
-  g_autoptr (QmpGuest) guest =
-      qmp_guest_new (qmp_monitor_client (self->monitor), NULL);
+  g_autoptr (QmpGuest) guest = qmp_guest_new (self->client, NULL);
   GError *reason = NULL;
   QmpGuestState state;
 
@@ -101,7 +126,21 @@ settle_quiesce (SnapGuest *self, SnapQuiesce wanted, GError **error)
 static char *
 absolute_or_null (const char *path)
 {
-  return path != NULL ? snap_path_absolute (path) : NULL;
+  if (path == NULL || snap_relay_is_address (path))
+    return g_strdup (path);
+  return snap_path_absolute (path);
+}
+
+/* The relay last: it ends when nobody speaks to it. */
+static void
+disconnect (SnapGuest *self)
+{
+  g_clear_pointer (&self->agent, qmp_agent_close);
+  if (self->relay != NULL)
+    g_clear_pointer (&self->client, qmp_client_close);
+  self->client = NULL;
+  g_clear_pointer (&self->relay, snap_relay_free);
+  g_clear_pointer (&self->monitor, qmp_monitor_unref);
 }
 
 SnapGuest *
@@ -111,7 +150,7 @@ snap_guest_open (const SnapGuestSpec *spec, GError **error)
 
   self->claimed =
       g_ptr_array_new_with_free_func ((GDestroyNotify) snap_volume_unref);
-  self->monitor_path = snap_path_absolute (spec->monitor);
+  self->monitor_path = absolute_or_null (spec->monitor);
   self->agent_path = absolute_or_null (spec->agent);
   if (!connect_monitor (self, error) || !ask_state (self, error)
       || !settle_quiesce (self, spec->quiesce, error))
@@ -124,8 +163,7 @@ snap_guest_free (SnapGuest *self)
 {
   if (self == NULL)
     return;
-  g_clear_pointer (&self->agent, qmp_agent_close);
-  g_clear_pointer (&self->monitor, qmp_monitor_unref);
+  disconnect (self);
   g_ptr_array_unref (self->claimed);
   g_free (self->monitor_path);
   g_free (self->agent_path);
@@ -170,8 +208,7 @@ static GPtrArray *
 list_disks (SnapGuest *self, GError **error)
 {
   GError *reason = NULL;
-  GPtrArray *disks = qmp_disks_list (qmp_monitor_client (self->monitor),
-                                     QMP_COMMAND_MS, &reason);
+  GPtrArray *disks = qmp_disks_list (self->client, QMP_COMMAND_MS, &reason);
 
   if (disks == NULL)
     take_reason (self->monitor_path, reason, error);
@@ -214,17 +251,27 @@ new_reference (const SnapDriver *driver, const char *location, const char *part)
   return reference;
 }
 
+/* NULL if QEMU has no such file open that is one here. */
+static char *
+find_file (SnapGuest *self, const char *filename)
+{
+  return self->relay != NULL
+             ? snap_process_find_file (snap_relay_qemu_pid (self->relay),
+                                       filename, NULL)
+             : snap_peer_find_file (qmp_client_fd (self->client), filename,
+                                    NULL);
+}
+
 /* As a volume of the storage below, or NULL. */
 static SnapReference *
 refer_to_storage (SnapGuest *self, SnapRegistry *registry, const QmpDisk *disk)
 {
-  int fd = qmp_client_fd (qmp_monitor_client (self->monitor));
   g_autofree char *path = NULL;
   const SnapDriver *driver;
 
   if (!g_str_equal (disk->format, "raw"))
     return NULL;
-  path = snap_peer_find_file (fd, disk->filename, NULL);
+  path = find_file (self, disk->filename);
   driver = path != NULL ? find_storage (registry, path) : NULL;
   return driver != NULL ? new_reference (driver, path, NULL) : NULL;
 }
@@ -237,6 +284,11 @@ add_disk (SnapGuest *self, SnapRegistry *registry, const QmpDisk *disk,
   SnapReference *reference = refer_to_storage (self, registry, disk);
   const SnapDriver *qemu = snap_registry_lookup (registry, "qemu");
 
+  if (reference == NULL && self->relay != NULL)
+    return snap_error_set (error, SNAP_ERROR_UNSUPPORTED,
+                           "%s: %s: only QEMU could cut it, which is not done "
+                           "through libvirt (--disk names others)",
+                           self->monitor_path, disk->device);
   if (reference == NULL && qemu != NULL)
     reference = new_reference (qemu, self->monitor_path, disk->device);
   if (reference == NULL)
@@ -342,15 +394,23 @@ SnapGuardGuest
 snap_guest_connections (const SnapGuest *self)
 {
   return (SnapGuardGuest){
-    .qmp_fd = qmp_client_fd (qmp_monitor_client (self->monitor)),
+    .qmp_fd = qmp_client_fd (self->client),
     .agent_fd = self->agent != NULL ? qmp_agent_fd (self->agent) : -1,
   };
 }
 
 void
+snap_guest_add_kept (const SnapGuest *self, GArray *fds)
+{
+  if (self->relay != NULL)
+    snap_relay_add_far_ends (self->relay, fds);
+}
+
+void
 snap_guest_take_back (SnapGuest *self)
 {
-  qmp_client_resume (qmp_monitor_client (self->monitor));
+  if (self->client != NULL)
+    qmp_client_resume (self->client);
   if (self->agent != NULL)
     qmp_agent_resume (self->agent);
 }
@@ -374,7 +434,7 @@ release (SnapGuest *self, SnapGuestTrouble what, GError **error)
   if ((what & SNAP_GUEST_FROZEN) != 0 && self->agent_path != NULL
       && !connect_agent (self, error))
     return FALSE;
-  guest = qmp_guest_new (qmp_monitor_client (self->monitor), self->agent);
+  guest = qmp_guest_new (self->client, self->agent);
   return qmp_guest_release (guest, quiet_of (what), RELEASE_MS, &reason)
          || take_reason (self->monitor_path, reason, error);
 }
@@ -387,7 +447,7 @@ snap_guest_release (const char *monitor, const char *agent,
   g_autoptr (GError) reason = NULL;
 
   self->claimed = g_ptr_array_new ();
-  self->monitor_path = snap_path_absolute (monitor);
+  self->monitor_path = absolute_or_null (monitor);
   self->agent_path = absolute_or_null (agent);
   if (what == 0)
     return TRUE;
@@ -399,4 +459,18 @@ snap_guest_release (const char *monitor, const char *agent,
   return snap_error_set (error, SNAP_ERROR_FROZEN,
                          "%s; the guest may still stand still",
                          reason->message);
+}
+
+/* A relay that hangs lets the guest go by itself when we close, and is waited
+   for; one that was killed has left that to us. */
+gboolean
+snap_guest_rescue (SnapGuest *self)
+{
+  SnapGuestTrouble what =
+      SNAP_GUEST_STOPPED | (self->agent != NULL ? SNAP_GUEST_FROZEN : 0);
+
+  if (self->relay == NULL || !self->running)
+    return FALSE;
+  disconnect (self);
+  return snap_guest_release (self->monitor_path, self->agent_path, what, NULL);
 }

@@ -14,8 +14,9 @@
 #include "snapshot-core/service/reference.h"
 
 typedef struct {
-  const char *monitor; /* path of its QMP socket */
-  const char *agent;   /* path of its agent's, or NULL */
+  const char *monitor; /* path of its QMP socket, or what snap_relay_address()
+                          makes of a domain of libvirt's */
+  const char *agent;   /* path of its agent's, or the same, or NULL */
   SnapQuiesce quiesce; /* what is wanted */
 } SnapGuestSpec;
 
@@ -23,7 +24,7 @@ typedef struct _SnapGuest SnapGuest;
 
 /*
  * Connect to a guest.  Its monitor is ours until this is freed: it serves one
- * client at a time.
+ * client at a time.  libvirt shares its own.
  *
  * Errors: BUSY (another client has the monitor), NOT_FOUND (nobody listens),
  * USAGE (AGENT is wanted and none is named), IO.
@@ -80,6 +81,15 @@ void snap_guest_add_to_window (const SnapGuest *self, SnapWindow *window);
 /* What the guard is handed; the descriptors are borrowed.  While it has them
    nothing else may be said to the guest. */
 SnapGuardGuest snap_guest_connections (const SnapGuest *self);
+
+/* Add descriptors that the guard is to keep open besides. */
+void snap_guest_add_kept (const SnapGuest *self, GArray *fds);
+
+/*
+ * Nobody could let the guest go through the connections that there are: try
+ * anew, where that is possible.  They are closed then.
+ */
+gboolean snap_guest_rescue (SnapGuest *self);
 
 /* The guard has ended: go on from wherever it was in the conversation. */
 void snap_guest_take_back (SnapGuest *self);

@@ -23,6 +23,7 @@ libsnap_service_la_SOURCES = \
 	%D%/name.c \
 	%D%/point-words.c %D%/point-words.h \
 	%D%/reference.c %D%/reference.h \
+	%D%/relay.c %D%/relay.h \
 	%D%/registry.c %D%/registry.h \
 	%D%/set-create.c %D%/set.h \
 	%D%/set-delete.c \

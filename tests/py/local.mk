@@ -62,6 +62,7 @@ SNAP_PY_FULL = \
 	%D%/test_guard_real.py \
 	%D%/test_guest_bed.py \
 	%D%/test_kill.py \
+	%D%/test_libvirt.py \
 	%D%/test_lvm_bed.py \
 	%D%/test_qcow2_bitmaps.py \
 	%D%/test_qcow2_encrypted.py \

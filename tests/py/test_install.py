@@ -60,11 +60,12 @@ def find(root, name):
 def test_what_is_installed_is_what_was_meant(installed):
     names = sorted(pathlib.Path(path).name for path in files_below(installed))
     assert [n for n in names if not n.endswith(".la")] == sorted([
-        "nbdsnap", "nbdsnap", "nbdsnap-guard", "nbdkit-snapshot-plugin.so",
+        "nbdsnap", "nbdsnap", "nbdsnap-guard", "nbdsnap-relay", "nbdkit-snapshot-plugin.so",
         *(page.with_suffix(".1").name for page in PAGES)])
     for name, folder in {
             "nbdkit-snapshot-plugin.so": "nbdkit/plugins",
             "nbdsnap-guard": "libexec/nbdsnap",
+            "nbdsnap-relay": "libexec/nbdsnap",
             "nbdsnap-diff.1": "share/man/man1"}.items():
         assert str(find(installed, name).parent).endswith(folder)
     program, completion = sorted(

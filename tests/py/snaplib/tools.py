@@ -11,8 +11,9 @@ import pytest
 TOP = pathlib.Path(__file__).resolve().parents[3]
 BUILD = pathlib.Path(os.environ.get("NBDSNAP_BUILDDIR", TOP / "build"))
 
-# The one that belongs to the programs under test, not an installed one.
+# Those that belong to the programs under test, not installed ones.
 os.environ.setdefault("NBDSNAP_GUARD", str(BUILD / "nbdsnap-guard"))
+os.environ.setdefault("NBDSNAP_RELAY", str(BUILD / "nbdsnap-relay"))
 
 
 def nbdsnap():
