@@ -25,7 +25,7 @@ def group(tmp_path, monkeypatch):
 def cut_and_judge(group, volumes, n):
     """n sets, each after the writer has stamped again."""
     names = [f"set{i}" for i in range(n)]
-    with Stamper(volumes) as writer:
+    with Stamper(volumes, pause=0.005) as writer:
         for name in names:
             writer.wait()
             done("create", "-n", name, *(f"lvm:{volume.reference}" for volume in volumes))

@@ -205,13 +205,14 @@ def test_hyphens_in_names_are_no_trouble(group, volume):
 # ---- names and ids that are used again ----
 
 def point(volume, name):
-    return next(p for p in answer("list", volume.reference)["volumes"][0]["snapshots"] if p["name"] == name)
+    listed, = answer("list", volume.reference)["volumes"]
+    return next(point for point in listed["snapshots"] if point["name"] == name)
 
 
 def test_a_name_or_a_thin_id_that_is_used_again_is_not_the_old_base(group, volume):
-    done("create", "-n", "base", volume.reference)
+    for name in ("next", "base"):
+        done("create", "-n", name, volume.reference)
     old = point(volume, "base")["id"]
-    done("create", "-n", "next", volume.reference)
     done("delete", f"{volume.reference}@base")
     done("create", "-n", "base", volume.reference)
     new = point(volume, "base")["id"]
