@@ -15,6 +15,15 @@
 #define MAX_WORKERS 4
 #define MAX_QUEUED 16
 
+/* Requests that were read and wait for their turn; more are looked for when
+   few are left, so that the disk has them early. */
+#define MAX_PENDING 128
+#define FEW_PENDING 32
+
+/* What of a client is still listened to after the server was told to end,
+   bytes. */
+#define MAX_LATE (64 * 1024)
+
 /* How often it is looked whether a client has taken its last replies. */
 #define FIRST_LOOK_MS 1
 #define LAST_LOOK_MS 64
@@ -30,8 +39,17 @@ struct _SnapNbdConnection {
   /* Past the handshake; used by the thread that reads. */
   SnapNbdSession session;
   SnapNbdWorkers *workers;
-  guint n_late; /* reads since `stopping` was seen */
+  SnapNbdRequests requests;
+  GQueue pending; /* Pending */
+  gsize late;     /* bytes that came after `stopping` was seen */
 };
+
+/* A request that waits for its turn, to be served or refused. */
+typedef struct {
+  SnapNbdJob job;
+  SnapNbdError error;
+  const char *why;
+} Pending;
 
 SnapNbdConnection *
 snap_nbd_connection_new (int fd, SnapNbdTerms *terms)
@@ -243,39 +261,61 @@ serve_job (gpointer job, gpointer connection)
 static void
 take_on (SnapNbdConnection *self, const SnapNbdRequest *request)
 {
-  const char *why = NULL;
-  SnapNbdJob job;
-  SnapNbdError error = make_job (&self->session, request, &job, &why);
+  Pending *pending = g_new0 (Pending, 1);
 
-  if (self->n_late > 1) {
-    error = SNAP_NBD_ESHUTDOWN;
-    why = "the server ends";
+  pending->error =
+      make_job (&self->session, request, &pending->job, &pending->why);
+  if (self->late > MAX_LATE) {
+    pending->error = SNAP_NBD_ESHUTDOWN;
+    pending->why = "the server ends";
   }
-  if (error != SNAP_NBD_OK)
-    snap_nbd_session_refuse (&self->session, &job.to, error, why);
-  else if (snap_nbd_session_is_quick (&self->session, &job))
-    snap_nbd_session_serve (&self->session, &job);
-  else
-    snap_nbd_workers_push (self->workers, g_memdup2 (&job, sizeof job));
+  if (pending->error == SNAP_NBD_OK && request->type == SNAP_NBD_CMD_READ)
+    snap_nbd_session_expect (&self->session, &pending->job);
+  g_queue_push_tail (&self->pending, pending);
 }
 
-/*
- * Read more.  Once the server ends, what the socket holds is read once more:
- * that was asked in time.  A client that goes on asking is told no.
- */
+static void
+serve_next (SnapNbdConnection *self)
+{
+  g_autofree Pending *pending = g_queue_pop_head (&self->pending);
+  const SnapNbdJob *job = &pending->job;
+
+  if (pending->error != SNAP_NBD_OK) {
+    snap_nbd_session_refuse (&self->session, &job->to, pending->error,
+                             pending->why);
+    return;
+  }
+  if (job->type == SNAP_NBD_CMD_READ)
+    snap_nbd_session_look_ahead (&self->session, job);
+  if (snap_nbd_session_is_quick (&self->session, job))
+    snap_nbd_session_serve (&self->session, job);
+  else
+    snap_nbd_workers_push (self->workers, g_memdup2 (job, sizeof *job));
+}
+
+/* ---- reading them ---- */
+
+/* Note what came.  Once the server ends, what the socket holds is answered:
+   that was asked in time.  A client that goes on asking is told no. */
+static gboolean
+note_input (SnapNbdConnection *self, gssize n)
+{
+  if (n > 0 && g_atomic_int_get (&self->stopping))
+    self->late += n;
+  return n > 0;
+}
+
+/* FALSE at the end. */
 static gboolean
 fill (SnapNbdConnection *self)
 {
   for (;;) {
     g_autoptr (GError) error = NULL;
-    gssize n;
+    gssize n = snap_nbd_input_fill (&self->input, self->stream,
+                                    SNAP_NBD_MAX_MESSAGE, &error);
 
-    if (g_atomic_int_get (&self->stopping))
-      self->n_late++;
-    n = snap_nbd_input_fill (&self->input, self->stream, SNAP_NBD_MAX_MESSAGE,
-                             &error);
     if (n >= 0)
-      return n > 0;
+      return note_input (self, n);
     /* Nothing came, which is no wonder while the client waits for us. */
     if (!g_error_matches (error, SNAP_ERROR, SNAP_ERROR_BUSY)
         || snap_nbd_workers_are_idle (self->workers))
@@ -283,54 +323,71 @@ fill (SnapNbdConnection *self)
   }
 }
 
-/* What has come is all read at once, not one request after the other. */
-static void
-prefetch (SnapNbdConnection *self, const SnapNbdRequests *requests)
+/* The same without waiting. */
+static gboolean
+fill_now (SnapNbdConnection *self)
 {
-  SnapBytes view = snap_nbd_input_view (&self->input);
-  SnapNbdRequests ahead = *requests;
-  guint64 left = SNAP_NBD_MAX_PREFETCH;
-  SnapNbdRequest request;
-  const char *why;
+  gssize n = snap_nbd_input_fill_now (&self->input, self->stream,
+                                      SNAP_NBD_MAX_MESSAGE);
 
-  while (snap_nbd_requests_take (&ahead, &view, &request) == SNAP_NBD_TAKEN)
-    if (request.type == SNAP_NBD_CMD_READ
-        && snap_nbd_request_check (&request, self->session.style,
-                                   self->session.size, &why)
-               == SNAP_NBD_OK)
-      left -= snap_nbd_session_read_ahead (&self->session, request.offset,
-                                           request.length, left);
+  return n < 0 || note_input (self, n);
 }
 
+/* FALSE when nothing can follow. */
 static gboolean
-fill_and_prefetch (SnapNbdConnection *self, const SnapNbdRequests *requests)
+take_apart (SnapNbdConnection *self)
 {
-  if (!fill (self))
-    return FALSE;
-  prefetch (self, requests);
+  while (g_queue_get_length (&self->pending) < MAX_PENDING) {
+    SnapBytes view = snap_nbd_input_view (&self->input);
+    SnapNbdRequest request;
+    SnapNbdTake taken =
+        snap_nbd_requests_take (&self->requests, &view, &request);
+
+    snap_nbd_input_took (&self->input, &view);
+    if (taken == SNAP_NBD_TAKE_MORE)
+      return TRUE;
+    if (taken == SNAP_NBD_TAKE_BROKEN || request.type == SNAP_NBD_CMD_DISC)
+      return FALSE;
+    take_on (self, &request);
+  }
   return TRUE;
 }
 
-static void
-take_requests (SnapNbdConnection *self)
+static gboolean
+take_input (SnapNbdConnection *self)
 {
-  SnapNbdRequests requests = { .style = self->session.style };
+  gboolean more = take_apart (self);
+
+  snap_nbd_session_expect_no_more (&self->session);
+  return more;
+}
+
+/* Wait for requests only if there is none to be served. */
+static gboolean
+take_more (SnapNbdConnection *self)
+{
+  guint n = g_queue_get_length (&self->pending);
+
+  if (n >= FEW_PENDING)
+    return TRUE;
+  if (!take_input (self))
+    return FALSE;
+  if (g_queue_get_length (&self->pending) > n)
+    return TRUE;
+  return (n > 0 ? fill_now (self) : fill (self)) && take_input (self);
+}
+
+static void
+serve_requests (SnapNbdConnection *self)
+{
+  gboolean more = TRUE;
 
   while (!snap_nbd_session_is_broken (&self->session)) {
-    SnapBytes view = snap_nbd_input_view (&self->input);
-    SnapNbdRequest request;
-    SnapNbdTake taken = snap_nbd_requests_take (&requests, &view, &request);
-
-    snap_nbd_input_took (&self->input, &view);
-    if (taken == SNAP_NBD_TAKE_BROKEN
-        || (taken == SNAP_NBD_TAKE_MORE
-            && !fill_and_prefetch (self, &requests)))
+    more = more && take_more (self);
+    if (!g_queue_is_empty (&self->pending))
+      serve_next (self);
+    else if (!more)
       return;
-    if (taken == SNAP_NBD_TAKEN) {
-      if (request.type == SNAP_NBD_CMD_DISC)
-        return;
-      take_on (self, &request);
-    }
   }
 }
 
@@ -369,7 +426,9 @@ transmit (SnapNbdConnection *self, SnapNbdAgreement agreement)
                          &self->terms->counters, agreement);
   self->workers =
       snap_nbd_workers_new (MAX_WORKERS, MAX_QUEUED, serve_job, self);
-  take_requests (self);
+  self->requests.style = self->session.style;
+  serve_requests (self);
+  g_queue_clear_full (&self->pending, g_free);
   g_clear_pointer (&self->workers, snap_nbd_workers_free);
   wait_until_taken (self);
   snap_nbd_session_clear (&self->session);

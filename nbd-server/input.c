@@ -56,3 +56,17 @@ snap_nbd_input_fill (SnapNbdInput *self, SnapNbdStream *stream, gsize limit,
     self->end += n;
   return n;
 }
+
+gssize
+snap_nbd_input_fill_now (SnapNbdInput *self, SnapNbdStream *stream, gsize limit)
+{
+  gssize n;
+
+  make_room (self, limit);
+  g_return_val_if_fail (self->end < self->size, -1);
+  n = stream->ops->read_now (stream, self->buffer + self->end,
+                             self->size - self->end);
+  if (n > 0)
+    self->end += n;
+  return n;
+}

@@ -31,4 +31,8 @@ void snap_nbd_input_took (SnapNbdInput *self, const SnapBytes *view);
 gssize snap_nbd_input_fill (SnapNbdInput *self, SnapNbdStream *stream,
                             gsize limit, GError **error);
 
+/* The same without waiting: -1 if nothing is there. */
+gssize snap_nbd_input_fill_now (SnapNbdInput *self, SnapNbdStream *stream,
+                                gsize limit);
+
 #endif

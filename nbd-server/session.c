@@ -6,6 +6,10 @@
 #include "nbd-server/failure.h"
 #include "nbd-server/socket.h"
 
+/* Requests that follow each other are brought in together, up to so many bytes:
+   the first ones are waited for. */
+#define MAX_TOGETHER (2 * 1024 * 1024)
+
 static void
 add_source (SnapNbdSession *self, guint32 id, const SnapNbdContext *context)
 {
@@ -140,22 +144,86 @@ snap_nbd_session_fail (SnapNbdSession *self, const SnapNbdReplyTo *to,
 static void
 prefetch (SnapNbdSession *self, guint64 offset, guint64 length)
 {
-  snap_export_prefetch (self->export, offset, length,
-                        self->options->keep_pages ? SNAP_EXPORT_PAGES_TO_KEEP
-                                                  : SNAP_EXPORT_PAGES_TO_DROP);
+  if (length > 0)
+    snap_export_prefetch (self->export, offset, length,
+                          self->options->keep_pages
+                              ? SNAP_EXPORT_PAGES_TO_KEEP
+                              : SNAP_EXPORT_PAGES_TO_DROP);
 }
 
-guint64
-snap_nbd_session_read_ahead (SnapNbdSession *self, guint64 offset,
-                             guint64 length, guint64 limit)
+/* Pages that nobody asked for go like those that were sent. */
+static void
+drop_later (SnapNbdSession *self, SnapNbdAheadRange vain)
 {
-  SnapNbdAheadRange range =
-      snap_nbd_ahead_take (&self->ahead, offset, length, self->size);
-  guint64 n = MIN (range.length, limit);
+  g_autoptr (GMutexLocker) locker = NULL;
+  SnapFileRange range;
 
-  if (n > 0)
-    prefetch (self, range.offset, n);
-  return n;
+  if (vain.length == 0 || self->options->keep_pages)
+    return;
+  locker = g_mutex_locker_new (&self->output);
+  while (vain.length > 0
+         && snap_export_file_range (self->export, vain.offset, vain.length,
+                                    &range)) {
+    snap_nbd_sent_add (&self->sent, &range);
+    vain.offset += range.length;
+    vain.length -= range.length;
+  }
+}
+
+/* What a read counts for, so that a sum of some cannot wrap. */
+static guint64
+expected_of (const SnapNbdJob *job)
+{
+  return MIN (job->length, SNAP_NBD_MAX_PREFETCH);
+}
+
+void
+snap_nbd_session_expect_no_more (SnapNbdSession *self)
+{
+  prefetch (self, self->soon.offset, self->soon.length);
+  self->soon.length = 0;
+}
+
+/* A disk takes few long requests better than many short ones. */
+static void
+prefetch_soon (SnapNbdSession *self, SnapNbdAheadRange range)
+{
+  SnapNbdAheadRange *soon = &self->soon;
+
+  if (range.length == 0)
+    return;
+  if (range.offset != soon->offset + soon->length
+      || soon->length + range.length > MAX_TOGETHER) {
+    snap_nbd_session_expect_no_more (self);
+    soon->offset = range.offset;
+  }
+  soon->length += range.length;
+}
+
+void
+snap_nbd_session_expect (SnapNbdSession *self, const SnapNbdJob *job)
+{
+  guint64 n = expected_of (job);
+  SnapNbdAheadRange vain;
+  SnapNbdAheadRange range;
+
+  self->n_expected += n;
+  if (self->n_expected > SNAP_NBD_MAX_PREFETCH)
+    return;
+  range = snap_nbd_ahead_ask (&self->ahead, job->offset, n, &vain);
+  drop_later (self, vain);
+  prefetch_soon (self, range);
+}
+
+void
+snap_nbd_session_look_ahead (SnapNbdSession *self, const SnapNbdJob *job)
+{
+  guint64 n = expected_of (job);
+  SnapNbdAheadRange range =
+      snap_nbd_ahead_serve (&self->ahead, job->offset, n, self->size);
+
+  self->n_expected -= n;
+  prefetch (self, range.offset, range.length);
 }
 
 static void

@@ -31,6 +31,8 @@ typedef struct {
   GArray *sources; /* SnapNbdSource */
 
   SnapNbdAhead ahead;        /* of the thread that reads requests */
+  guint64 n_expected;        /* the same: bytes of reads that wait */
+  SnapNbdAheadRange soon;    /* the same: what to bring in next */
   SnapNbdSent sent;          /* under `output` */
   gboolean has_sent_file;    /* under `output`: the socket may refer to pages */
   GMutex output;             /* held while a message is written */
@@ -58,11 +60,16 @@ typedef struct {
 /* Serve it, whatever it is: all but the end of the connection. */
 void snap_nbd_session_serve (SnapNbdSession *self, const SnapNbdJob *job);
 
-/* Begin to read what a request inside the export will need, and what will
-   come after it.  Returns how many bytes, of at most @limit.  Only for the
-   thread that reads requests. */
-guint64 snap_nbd_session_read_ahead (SnapNbdSession *self, guint64 offset,
-                                     guint64 length, guint64 limit);
+/* A read has been asked for, and what it needs is to be brought in: neighbours
+   together, and not more than SNAP_NBD_MAX_PREFETCH of all those that wait.
+   Like the next two, only for the thread that reads requests. */
+void snap_nbd_session_expect (SnapNbdSession *self, const SnapNbdJob *job);
+
+/* For now, no more are asked for: begin with the last ones, too. */
+void snap_nbd_session_expect_no_more (SnapNbdSession *self);
+
+/* Its turn has come: begin to bring in what may be asked for next. */
+void snap_nbd_session_look_ahead (SnapNbdSession *self, const SnapNbdJob *job);
 
 /* Whether it will neither compute nor wait for more than a disk. */
 gboolean snap_nbd_session_is_quick (SnapNbdSession *self,

@@ -36,6 +36,12 @@ plain_read (SnapNbdStream *self, void *buffer, gsize length, GError **error)
   }
 }
 
+static gssize
+plain_read_now (SnapNbdStream *self, void *buffer, gsize length)
+{
+  return recv (self->fd, buffer, length, 0);
+}
+
 /* Step over the first @n bytes of the parts. */
 static void
 advance (struct iovec **parts, int *n_parts, gsize n)
@@ -99,6 +105,7 @@ plain_close (SnapNbdStream *self)
 
 static const SnapNbdStreamOps plain_ops = {
   .read = plain_read,
+  .read_now = plain_read_now,
   .write = plain_write,
   .send_file = plain_send_file,
   .close = plain_close,

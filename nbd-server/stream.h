@@ -19,6 +19,10 @@ typedef struct {
   gssize (*read) (SnapNbdStream *self, void *buffer, gsize length,
                   GError **error);
 
+  /* The same without waiting: -1 if nothing is there, or it fails, which the
+     next read tells. */
+  gssize (*read_now) (SnapNbdStream *self, void *buffer, gsize length);
+
   /* Write all of it; @parts is changed.  With @more, the rest of a message
      follows at once. */
   gboolean (*write) (SnapNbdStream *self, struct iovec *parts, int n_parts,

@@ -356,6 +356,18 @@ tls_read (SnapNbdStream *stream, void *buffer, gsize length, GError **error)
   }
 }
 
+static gssize
+tls_read_now (SnapNbdStream *stream, void *buffer, gsize length)
+{
+  gsize n = 0;
+  int wants;
+
+  if (try_call ((TlsStream *) stream, call_read, buffer, length, &n, &wants,
+                NULL))
+    return n;
+  return wants == SSL_ERROR_ZERO_RETURN ? 0 : -1;
+}
+
 static gboolean
 write_all (TlsStream *self, guint8 *data, gsize length, GError **error)
 {
@@ -421,6 +433,7 @@ tls_close (SnapNbdStream *stream)
 
 static const SnapNbdStreamOps tls_ops = {
   .read = tls_read,
+  .read_now = tls_read_now,
   .write = tls_write,
   .close = tls_close,
 };

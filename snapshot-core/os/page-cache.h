@@ -23,6 +23,16 @@ void snap_page_cache_free (SnapPageCache *self);
    that was done. */
 void snap_page_cache_note (SnapPageCache *self, guint64 offset, gsize length);
 
+/* Whether all of a noted range was in memory, as far as that is known by
+   whole regions: then there is nothing to be read. */
+gboolean snap_page_cache_had (SnapPageCache *self, guint64 offset,
+                              gsize length);
+
+/* Begin to read a noted range; never fails, and waits for no read.  Before one
+   that keeps its pages, nothing needs to be noted. */
+void snap_page_cache_prefetch (SnapPageCache *self, guint64 offset,
+                               gsize length);
+
 /* After it: drop what was not there, in whole pages. */
 void snap_page_cache_drop (SnapPageCache *self, guint64 offset, gsize length);
 

@@ -49,6 +49,23 @@ snap_export_note (SnapExport *self, const SnapFileRange *range)
         range->length + MIN (NOTE_AHEAD, self->point->pages_size - after));
 }
 
+/* What was in memory at first is not asked for: it is not worth the time. */
+static void
+prefetch_range (SnapExport *self, const SnapFileRange *range,
+                SnapExportPages pages)
+{
+  SnapPageCache *cache = pages_of (self->point, range->fd);
+
+  if (cache == NULL
+      || range->fd_offset + range->length > self->point->pages_size)
+    return;
+  if (pages == SNAP_EXPORT_PAGES_TO_DROP)
+    snap_export_note (self, range);
+  if (pages == SNAP_EXPORT_PAGES_TO_KEEP
+      || !snap_page_cache_had (cache, range->fd_offset, range->length))
+    snap_page_cache_prefetch (cache, range->fd_offset, range->length);
+}
+
 void
 snap_export_prefetch (SnapExport *self, guint64 offset, guint64 length,
                       SnapExportPages pages)
@@ -58,10 +75,7 @@ snap_export_prefetch (SnapExport *self, guint64 offset, guint64 length,
   SnapFileRange range;
 
   while (snap_export_file_range (self, offset, left, &range)) {
-    if (pages == SNAP_EXPORT_PAGES_TO_DROP)
-      snap_export_note (self, &range);
-    (void) posix_fadvise (range.fd, range.fd_offset, range.length,
-                          POSIX_FADV_WILLNEED);
+    prefetch_range (self, &range, pages);
     offset += range.length;
     left -= range.length;
   }

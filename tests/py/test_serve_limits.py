@@ -28,7 +28,7 @@ ENDLESS = 200000
 # What the numbers in the manual have to be.
 LIMITS = {"options": 1024, "bytes of an option": "64 KiB", "skipped": "16 MiB",
           "name": "4096 bytes", "queries": 256, "contexts": MAX_CONTEXTS, "at a time": 4,
-          "wait": 16, "payload": "32 MiB", "extents": MAX_EXTENTS, "exports": MAX_LISTED,
+          "wait": 16, "turn": 128, "payload": "32 MiB", "extents": MAX_EXTENTS, "exports": MAX_LISTED,
           "prefetched": "64 MiB"}
 
 

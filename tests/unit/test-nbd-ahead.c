@@ -6,74 +6,152 @@
 #define KIB 1024
 #define MIB (1024 * KIB)
 #define SIZE (64 * MIB)
+#define MOST (8 * MIB)
+
+/* What a client did, and what of the export was fetched for it. */
+typedef struct {
+  SnapNbdAhead ahead;
+  guint64 fetched, vain;
+  guint n_fetches;
+  SnapNbdAheadRange last;
+} Client;
+
+static void
+note_fetch (Client *self, SnapNbdAheadRange range)
+{
+  self->last = range;
+  self->fetched += range.length;
+  self->n_fetches += range.length > 0;
+}
+
+static void
+ask (Client *self, guint64 offset, guint64 length)
+{
+  SnapNbdAheadRange vain;
+
+  note_fetch (self, snap_nbd_ahead_ask (&self->ahead, offset, length, &vain));
+  self->vain += vain.length;
+}
+
+static void
+serve (Client *self, guint64 offset, guint64 length)
+{
+  note_fetch (self, snap_nbd_ahead_serve (&self->ahead, offset, length, SIZE));
+}
 
 static void
 test_scattered_requests_fetch_themselves_alone (void)
 {
   static const guint64 offsets[] = { 0, 30 * MIB, 10 * MIB, 50 * MIB, 0 };
-  SnapNbdAhead ahead = { 0 };
+  Client client = { 0 };
 
   for (gsize i = 0; i < G_N_ELEMENTS (offsets); i++) {
-    SnapNbdAheadRange range =
-        snap_nbd_ahead_take (&ahead, offsets[i], 4 * KIB, SIZE);
-
-    g_assert_cmpuint (range.offset, ==, offsets[i]);
-    g_assert_cmpuint (range.length, ==, 4 * KIB);
-    g_assert_cmpuint (snap_nbd_ahead_rest (&ahead).length, ==, 0);
+    ask (&client, offsets[i], 4 * KIB);
+    g_assert_cmpuint (client.last.offset, ==, offsets[i]);
+    g_assert_cmpuint (client.last.length, ==, 4 * KIB);
+    serve (&client, offsets[i], 4 * KIB);
+    g_assert_cmpuint (client.last.length, ==, 0);
   }
+  g_assert_cmpuint (client.vain, ==, 0);
+  g_assert_cmpuint (snap_nbd_ahead_rest (&client.ahead).length, ==, 0);
 }
 
 /* Everything is fetched once, before it is asked for, in few large steps. */
 static void
 test_a_stream_is_fetched_ahead_once_up_to_the_end (void)
 {
-  SnapNbdAhead ahead = { 0 };
-  guint64 fetched = 0;
-  guint n_fetches = 0;
+  Client client = { 0 };
 
   for (guint64 at = 0; at < SIZE; at += 64 * KIB) {
-    SnapNbdAheadRange range = snap_nbd_ahead_take (&ahead, at, 64 * KIB, SIZE);
-
-    if (range.length > 0) {
-      g_assert_cmpuint (range.offset, ==, fetched);
-      fetched += range.length;
-      n_fetches++;
-    }
-    g_assert_cmpuint (fetched, >=, at + 64 * KIB);
-    g_assert_cmpuint (fetched, <=, MIN (SIZE, at + 64 * KIB + 2 * MIB));
+    ask (&client, at, 64 * KIB);
+    serve (&client, at, 64 * KIB);
+    g_assert_cmpuint (client.fetched, >=, at + 64 * KIB);
+    g_assert_cmpuint (client.fetched, <=, MIN (SIZE, at + 64 * KIB + MOST));
   }
-  g_assert_cmpuint (fetched, ==, SIZE);
-  g_assert_cmpuint (n_fetches, <, SIZE / MIB + 4);
-  g_assert_cmpuint (snap_nbd_ahead_rest (&ahead).length, ==, 0);
+  g_assert_cmpuint (client.fetched, ==, SIZE);
+  g_assert_cmpuint (client.n_fetches, <, SIZE / MIB + 16);
+  g_assert_cmpuint (client.vain, ==, 0);
+  g_assert_cmpuint (snap_nbd_ahead_rest (&client.ahead).length, ==, 0);
+}
+
+static void
+test_who_reads_three_neighbours_has_little_more_fetched (void)
+{
+  Client client = { 0 };
+
+  for (guint64 at = 0; at < 3 * 64 * KIB; at += 64 * KIB) {
+    ask (&client, at, 64 * KIB);
+    serve (&client, at, 64 * KIB);
+  }
+  g_assert_cmpuint (client.fetched, <=, 3 * MIB);
+}
+
+/* It is asked for already. */
+static void
+test_who_asks_far_ahead_has_nothing_more_fetched (void)
+{
+  const guint64 far = 2 * MOST;
+  Client client = { 0 };
+
+  for (guint64 at = 0; at < far; at += 256 * KIB)
+    ask (&client, at, 256 * KIB);
+  for (guint64 at = 0; at + far < SIZE; at += 256 * KIB) {
+    serve (&client, at, 256 * KIB);
+    g_assert_cmpuint (client.last.length, ==, 0);
+    ask (&client, at + far, 256 * KIB);
+    g_assert_cmpuint (client.last.length, ==, 256 * KIB);
+  }
+  g_assert_cmpuint (snap_nbd_ahead_rest (&client.ahead).length, ==, 0);
 }
 
 static void
 test_requests_in_flight_may_change_places (void)
 {
-  SnapNbdAhead ahead = { 0 };
-  guint64 fetched = 0;
+  Client client = { 0 };
 
   for (guint64 at = 0; at < SIZE; at += 512 * KIB)
     for (guint64 half = 0; half < 2; half++) {
       guint64 offset = at + (at == 0 ? half : 1 - half) * 256 * KIB;
 
-      fetched += snap_nbd_ahead_take (&ahead, offset, 256 * KIB, SIZE).length;
+      ask (&client, offset, 256 * KIB);
+      serve (&client, offset, 256 * KIB);
     }
-  g_assert_cmpuint (fetched, ==, SIZE);
+  g_assert_cmpuint (client.fetched, ==, SIZE);
+  g_assert_cmpuint (client.vain, ==, 0);
 }
 
 static void
 test_what_was_fetched_in_vain_is_told (void)
 {
-  SnapNbdAhead ahead = { 0 };
-  SnapNbdAheadRange rest;
+  Client client = { 0 };
+  guint64 in_vain;
 
-  g_assert_cmpuint (snap_nbd_ahead_rest (&ahead).length, ==, 0);
-  snap_nbd_ahead_take (&ahead, 0, MIB, SIZE);
-  snap_nbd_ahead_take (&ahead, MIB, MIB, SIZE);
-  rest = snap_nbd_ahead_rest (&ahead);
-  g_assert_cmpuint (rest.offset, ==, 2 * MIB);
-  g_assert_cmpuint (rest.length, ==, 2 * MIB);
+  for (guint64 at = 0; at < 4 * MIB; at += MIB) {
+    ask (&client, at, MIB);
+    serve (&client, at, MIB);
+  }
+  in_vain = client.fetched - 4 * MIB;
+  g_assert_cmpuint (in_vain, >, 0);
+  g_assert_cmpuint (snap_nbd_ahead_rest (&client.ahead).offset, ==, 4 * MIB);
+  g_assert_cmpuint (snap_nbd_ahead_rest (&client.ahead).length, ==, in_vain);
+  ask (&client, 40 * MIB, MIB);
+  g_assert_cmpuint (client.vain, ==, in_vain);
+  g_assert_cmpuint (snap_nbd_ahead_rest (&client.ahead).length, ==, 0);
+}
+
+/* What waits while a client has turned elsewhere belongs to no run. */
+static void
+test_a_request_of_an_earlier_run_fetches_nothing (void)
+{
+  Client client = { 0 };
+
+  ask (&client, 0, MIB);
+  ask (&client, 40 * MIB, MIB);
+  serve (&client, 0, MIB);
+  g_assert_cmpuint (client.last.length, ==, 0);
+  serve (&client, 40 * MIB, MIB);
+  g_assert_cmpuint (client.last.length, ==, 0);
+  g_assert_cmpuint (client.fetched, ==, 2 * MIB);
 }
 
 int
@@ -85,9 +163,15 @@ main (int argc, char **argv)
        test_scattered_requests_fetch_themselves_alone);
   ADD ("a-stream-is-fetched-ahead-once-up-to-the-end",
        test_a_stream_is_fetched_ahead_once_up_to_the_end);
+  ADD ("who-reads-three-neighbours-has-little-more-fetched",
+       test_who_reads_three_neighbours_has_little_more_fetched);
+  ADD ("who-asks-far-ahead-has-nothing-more-fetched",
+       test_who_asks_far_ahead_has_nothing_more_fetched);
   ADD ("requests-in-flight-may-change-places",
        test_requests_in_flight_may_change_places);
   ADD ("what-was-fetched-in-vain-is-told",
        test_what_was_fetched_in_vain_is_told);
+  ADD ("a-request-of-an-earlier-run-fetches-nothing",
+       test_a_request_of_an_earlier_run_fetches_nothing);
   return g_test_run ();
 }
