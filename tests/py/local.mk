@@ -33,6 +33,7 @@ SNAP_PY_QUICK = \
 	%D%/test_serve_process.py \
 	%D%/test_serve_recipes.py \
 	%D%/test_serve_requests.py \
+	%D%/test_serve_sockets.py \
 	%D%/test_serve_status.py \
 	%D%/test_serve_tls.py \
 	%D%/test_serve_wire.py \
