@@ -302,6 +302,15 @@ answer_agent (Side *self, const char *line)
                        NULL);
 }
 
+/* "prelaunch": it was reset while it stood still. */
+static gboolean
+stands_still (JsonObject *status)
+{
+  const char *word = qmp_json_string (status, "status");
+
+  return g_strcmp0 (word, "paused") == 0 || g_strcmp0 (word, "prelaunch") == 0;
+}
+
 /* libvirt does not resume what runs.  The monitor is asked, in the order of
    all that libvirt does with it. */
 static gboolean
@@ -320,8 +329,7 @@ resume (QmpDomain *domain, GError **error)
   if (value == NULL)
     return qmp_error_set (error, QMP_ERROR_PROTOCOL,
                           "query-status: no answer from libvirt");
-  return g_strcmp0 (qmp_json_string (value, "status"), "paused") != 0
-         || qmp_domain_resume (domain, error);
+  return !stands_still (value) || qmp_domain_resume (domain, error);
 }
 
 /* ---- a conversation ---- */
