@@ -25,6 +25,8 @@ ROWS = ("exact: with the live disk", "exact: by a mark, forward", "exact: by a m
         "superset: forward", "superset: backward", "cut while written to", "rollback",
         "name used again", "snapshot by other", "delete", "scatter much",
         "chunk size of other: 64k")
+# What only many histories come by.
+SELDOM = {"name used again", "chunk size of other: 64k"}
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,7 @@ def test_everything_occurred(totals):
     if HISTORIES < 4:
         pytest.skip("too few histories to say")
     occurred = totals["did"] + totals["seen"]
-    absent = [row for row in ROWS if not occurred[row]]
+    wanted = set(ROWS) - (set() if os.environ.get("NBDSNAP_LONG") else SELDOM)
+    absent = sorted(row for row in wanted if not occurred[row])
     assert not absent, f"never occurred: {absent}"
     assert not totals["seen"]["superset: with the live disk"]

@@ -30,6 +30,10 @@ DID = set(lvm_history.ThinBed.operations) | {
     "set cut", "cut while written to", "snapshot by other", "delete", "grow", "shrink",
     "rollback", "origin deleted, name used again", "name used again"}
 
+# What only many histories, or longer ones, come by.
+SELDOM = {"chunk: mapped alike, at another time", "tree: empty", "size: mapped past the end",
+          "name used again", "origin deleted, name used again"}
+
 
 def seeds():
     """Enough of them, each with all the disks of its setup."""
@@ -118,5 +122,6 @@ def test_everything_occurred(totals):
     if HISTORIES < 20:
         pytest.skip("too few histories to say")
     occurred = totals["did"] + totals["seen"]
-    absent = [row for row in (*judge.THIN_ROWS, *sorted(DID)) if not occurred[row]]
+    wanted = {*judge.THIN_ROWS, *DID} - (set() if LONG else SELDOM)
+    absent = sorted(row for row in wanted if not occurred[row])
     assert not absent, f"never occurred: {absent}"

@@ -77,7 +77,7 @@ def test_the_result_is_the_guests(bed, scratch, kind, text, environment, code, w
 
 
 def test_a_guest_that_hangs_is_killed_and_has_failed(bed, scratch):
-    status, output = finish(bed("qemu", HANGS, "--timeout=90"))
+    status, output = finish(bed("qemu", HANGS, "--timeout=90", NBDSNAP_TEST_TIMEOUT="1000"))
     assert status == 1 and "hung for 90 s and was killed" in output, output
     assert "asleep" in output
     assert guests(scratch) == []

@@ -6,7 +6,9 @@
 #include "config.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -164,15 +166,23 @@ test_extents_stop_when_told (gconstpointer storage)
 
 /* ---- paths ---- */
 
-/* Nobody overwrites a snapshot by mistake: its file says so, or what it lies
-   on. */
+/* Nobody overwrites a snapshot by mistake: its file says so, or its device, or
+   what it lies on. */
 static void
 check_protected (const char *path)
 {
   struct stat st;
   int fd;
+  int read_only = 0;
 
   g_assert_cmpint (stat (path, &st), ==, 0);
+  if (S_ISBLK (st.st_mode)) {
+    fd = open (path, O_RDONLY | O_CLOEXEC);
+    g_assert_cmpint (ioctl (fd, BLKROGET, &read_only), ==, 0);
+    g_assert_cmpint (read_only, ==, 1);
+    close (fd);
+    return;
+  }
   if ((st.st_mode & (S_IWUSR | S_IWGRP | S_IWOTH)) == 0)
     return;
   fd = open (path, O_WRONLY | O_CLOEXEC);

@@ -77,14 +77,22 @@ def read_direct(path, offset, length):
         os.close(fd)
 
 
+def open_direct(path):
+    return os.open(path, os.O_WRONLY | os.O_DIRECT)
+
+
+def write_to(fd, offset, data):
+    """Bytes that are on the device when this returns; of open_direct()."""
+    buffer = _aligned(len(data))
+    buffer[:len(data)] = data
+    written = os.pwritev(fd, [memoryview(buffer)[:len(data)]], offset)
+    assert written == len(data), (fd, offset, written)
+
+
 def write_direct(path, offset, data):
-    """Bytes that are on the device when this returns."""
-    fd = os.open(path, os.O_WRONLY | os.O_DIRECT)
+    fd = open_direct(path)
     try:
-        buffer = _aligned(len(data))
-        buffer[:len(data)] = data
-        written = os.pwritev(fd, [memoryview(buffer)[:len(data)]], offset)
-        assert written == len(data), (path, offset, written)
+        write_to(fd, offset, data)
     finally:
         os.close(fd)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A writer that stamps volumes in turn, and what it left in sets of them."""
 
+import os
 import struct
 import threading
 
@@ -10,13 +11,14 @@ SIZE = 8 << 20
 
 
 class Stamper(threading.Thread):
-    """Writes one number to each volume in turn, then the next number."""
+    """Writes one number to each volume in turn, then the next number.  As a
+    guest would it keeps them open: their names come and go as LVM works."""
 
     def __init__(self, volumes, pause=0.001):
         """There may be one processor, and who cuts needs it, too: hence the
         pause, in seconds."""
         super().__init__()
-        self.paths = [volume.path for volume in volumes]
+        self.devices = [lvm.open_direct(volume.path) for volume in volumes]
         self.stopping = threading.Event()
         self.number = 0
         self.pause = pause
@@ -24,8 +26,8 @@ class Stamper(threading.Thread):
     def run(self):
         while not self.stopping.wait(self.pause):
             self.number += 1
-            for path in self.paths:
-                lvm.write_direct(path, 0, struct.pack("<Q", self.number) * 512)
+            for device in self.devices:
+                lvm.write_to(device, 0, struct.pack("<Q", self.number) * 512)
 
     def wait(self):
         """Until there is a stamp that no set before can have."""
@@ -41,6 +43,8 @@ class Stamper(threading.Thread):
     def __exit__(self, *_):
         self.stopping.set()
         self.join()
+        for device in self.devices:
+            os.close(device)
 
 
 def stamp(path):
