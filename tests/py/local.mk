@@ -100,6 +100,7 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/guest_disks.py \
 	%D%/snaplib/guest_sets.py \
 	%D%/snaplib/guest_relay.py \
+	%D%/snaplib/libvirt.py \
 	%D%/snaplib/lvm.py \
 	%D%/snaplib/lvm2.py \
 	%D%/snaplib/lvm_history.py \

@@ -20,7 +20,7 @@ NOT_RELEASED = {".gitignore", ".ci/run"}
 
 # Run by a test of tests/py, which makes the file systems that they need.
 RUN_BY_OTHERS = {"tests/unit/test-contract-files", "tests/unit/test-contract-lvm",
-                 "tests/unit/test-qmp-qemu",
+                 "tests/unit/test-contract-qemu", "tests/unit/test-qmp-qemu",
                  "tests/py/test_lvm_mutants.py"}
 
 # What the autotools add to a release.
