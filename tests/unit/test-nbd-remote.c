@@ -40,6 +40,28 @@ make_disk (const Bed *self)
   close (fd);
 }
 
+static SnapNbdSource *
+try_connect (const Bed *bed, const char *context, GError **error)
+{
+  return snap_nbd_source_connect (bed->socket, "qemu-nbd", "",
+                                  (const char *const[]){ context, NULL }, 2,
+                                  "disk.raw", error);
+}
+
+/* The name of its socket is there before it listens. */
+static void
+await_server (const Bed *self)
+{
+  for (int i = 0; i < LOOKS; i++) {
+    g_autoptr (SnapNbdSource) source = try_connect (self, NULL, NULL);
+
+    if (source != NULL)
+      return;
+    g_usleep (LOOK_MS * 1000);
+  }
+  g_error ("qemu-nbd does not listen");
+}
+
 static void
 start_server (Bed *self)
 {
@@ -54,8 +76,7 @@ start_server (Bed *self)
   }
   argv[5] = self->socket;
   self->server = snap_child_start (&(SnapChildSpec){ .argv = argv }, NULL);
-  for (int i = 0; i < LOOKS && access (self->socket, F_OK) < 0; i++)
-    g_usleep (LOOK_MS * 1000);
+  await_server (self);
 }
 
 static void
@@ -87,14 +108,6 @@ bed_tear_down (Bed *self, gconstpointer unused)
   g_free (self->directory);
   g_free (self->disk);
   g_free (self->socket);
-}
-
-static SnapNbdSource *
-try_connect (const Bed *bed, const char *context, GError **error)
-{
-  return snap_nbd_source_connect (bed->socket, "qemu-nbd", "",
-                                  (const char *const[]){ context, NULL }, 2,
-                                  "disk.raw", error);
 }
 
 static SnapNbdSource *
