@@ -122,6 +122,7 @@ SNAP_PY_LIBRARY = \
 	%D%/snaplib/qmp.py \
 	%D%/snaplib/serve.py \
 	%D%/snaplib/serving.py \
+	%D%/snaplib/short_bytes.py \
 	%D%/snaplib/thin_metadata.py \
 	%D%/snaplib/tools.py \
 	%D%/snaplib/trap_disk.py \
