@@ -32,6 +32,7 @@ run (gpointer user_data)
     g_assert_cmpint (self->fd, >=, 0);
   }
   self->script (self);
+  shutdown (self->fd, SHUT_RDWR); /* a child may have it, too */
   close (self->fd);
   return NULL;
 }

@@ -67,6 +67,7 @@ work (int monitor_fd, int agent_fd)
 static void
 be_a_monitor (QmpPeer *peer)
 {
+  qmp_peer_serve (peer, "query-status", "{\"status\": \"running\"}");
   qmp_peer_serve (peer, "stop", "{}");
   qmp_peer_say (peer, "{\"error\": {}, \"id\": \"%s\"}\n",
                 qmp_peer_hear_command (peer, "refused"));
