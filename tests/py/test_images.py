@@ -326,6 +326,8 @@ def test_a_file_is_probed_by_its_name_as_well_as_its_bytes(images):
             path.write_bytes((images / "disk.vmdk").read_bytes())
         assert answer("list", vmdk)["volumes"][0]["volume"] == f"image:{vmdk}"
         refused(nbdsnap("list", raw), 1, "no driver knows")
+        vmdk.write_bytes((images / "disk.qed").read_bytes())
+        refused(nbdsnap("list", vmdk), 1, "no driver knows")
 
 
 # ---- what cannot be done ----

@@ -300,6 +300,15 @@ memory_cut (SnapCut **cuts, gsize n_cuts, GError **error)
 }
 
 static gboolean
+memory_settle (SnapCut **cuts, gsize n_cuts, GError **error)
+{
+  for (gsize i = 0; i < n_cuts; i++)
+    if (!memory_enter (MEMORY_SETTLE, cuts[i]->volume->location, error))
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
 end_cut (SnapCut *parent, SnapRecover action, GError **error)
 {
   const MemoryCut *cut = (MemoryCut *) parent;
@@ -367,7 +376,8 @@ memory_recover (const char *record, SnapRecover action, GError **error)
       .prepare = memory_prepare, .cut = memory_cut, .commit = memory_commit,   \
       .abort = memory_abort, .free_cut = memory_free_cut,                      \
       .recover = memory_recover, .comparable = memory_comparable,              \
-      .diff = memory_diff, .open_image = memory_open_image
+      .diff = memory_diff, .open_image = memory_open_image,                    \
+      .settle = memory_settle
 
 const SnapDriver memory_driver = {
   MEMORY_OPS,

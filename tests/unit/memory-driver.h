@@ -20,6 +20,7 @@ typedef enum {
   MEMORY_PLAN,
   MEMORY_PREPARE,
   MEMORY_DO_CUT, /* once for each cut of a call */
+  MEMORY_SETTLE, /* the same */
   MEMORY_COMMIT,
   MEMORY_ABORT,
   MEMORY_RECOVER,

@@ -155,6 +155,38 @@ test_cuts_the_slow_ones_first (MemoryTest *f, gconstpointer data)
   g_assert_cmpstr (order->str, ==, "ba");
 }
 
+typedef struct {
+  MemoryTest *test;
+  GString *order;
+} Settling;
+
+/* How many manifests there are when each cut is settled. */
+static void
+append_settled (MemoryPhase phase, const char *store, gpointer data)
+{
+  Settling *self = data;
+
+  if (phase == MEMORY_DO_CUT)
+    g_string_append_printf (self->order, "cut %s, ", store);
+  if (phase == MEMORY_SETTLE)
+    g_string_append_printf (self->order, "settle %s with %u, ", store,
+                            memory_test_n_files (self->test, "sets"));
+}
+
+static void
+test_settles_after_all_cuts_and_before_the_manifest (MemoryTest *f,
+                                                     gconstpointer data)
+{
+  g_autoptr (GString) order = g_string_new (NULL);
+  Settling settling = { f, order };
+
+  memory_driver_set_hook (append_settled, &settling);
+  snap_set_free (memory_test_create (f, "mon", "memory:a", "slow-memory:b"));
+  g_assert_cmpstr (order->str, ==,
+                   "cut b, cut a, settle b with 0, settle a with 0, ");
+  g_assert_cmpuint (memory_test_n_files (f, "sets"), ==, 1);
+}
+
 static void
 wait_in_cut (MemoryPhase phase, const char *store, gpointer data)
 {
@@ -213,7 +245,7 @@ static void
 test_a_failing_step_leaves_nothing (MemoryTest *f, gconstpointer data)
 {
   static const MemoryPhase phases[] = { MEMORY_PLAN, MEMORY_PREPARE,
-                                        MEMORY_DO_CUT };
+                                        MEMORY_DO_CUT, MEMORY_SETTLE };
 
   for (gsize i = 0; i < G_N_ELEMENTS (phases); i++)
     for (guint nth = 1; nth <= 2; nth++) {
@@ -299,7 +331,7 @@ static void
 test_cancelling_undoes (MemoryTest *f, gconstpointer data)
 {
   static const MemoryPhase phases[] = { MEMORY_PLAN, MEMORY_PREPARE,
-                                        MEMORY_DO_CUT };
+                                        MEMORY_DO_CUT, MEMORY_SETTLE };
 
   for (gsize i = 0; i < G_N_ELEMENTS (phases); i++) {
     g_autoptr (GCancellable) cancellable = g_cancellable_new ();
@@ -399,6 +431,8 @@ main (int argc, char **argv)
   ADD ("says-how-consistent-it-is", test_says_how_consistent_it_is);
   ADD ("refuses-to-be-weaker-than-asked", test_refuses_to_be_weaker_than_asked);
   ADD ("cuts-the-slow-ones-first", test_cuts_the_slow_ones_first);
+  ADD ("settles-after-all-cuts-and-before-the-manifest",
+       test_settles_after_all_cuts_and_before_the_manifest);
   ADD ("measures-the-window", test_measures_the_window);
   ADD ("refuses-bad-requests", test_refuses_bad_requests);
   ADD ("refuses-a-name-that-is-taken", test_refuses_a_name_that_is_taken);
