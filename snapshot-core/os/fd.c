@@ -32,6 +32,21 @@ snap_fd_steal (int *fd)
   return stolen;
 }
 
+static void
+close_element (gpointer fd)
+{
+  snap_fd_clear (fd);
+}
+
+GArray *
+snap_fd_array_new (void)
+{
+  GArray *fds = g_array_new (FALSE, FALSE, sizeof (int));
+
+  g_array_set_clear_func (fds, close_element);
+  return fds;
+}
+
 gboolean
 snap_fd_write_all (int fd, const void *data, gsize length, GError **error)
 {

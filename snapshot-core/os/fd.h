@@ -17,6 +17,9 @@ void snap_fd_clear (int *fd);
 /* Take the descriptor out of the variable. */
 int snap_fd_steal (int *fd);
 
+/* Of int; it closes those that are removed or left in it. */
+GArray *snap_fd_array_new (void);
+
 /* Write all of @length bytes, over EINTR and short writes.  The error does
    not name the file. */
 gboolean snap_fd_write_all (int fd, const void *data, gsize length,

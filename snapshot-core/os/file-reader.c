@@ -4,6 +4,7 @@
 #include "snapshot-core/os/file-reader.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -221,6 +222,18 @@ snap_file_reader_fd (SnapReader *reader)
       reader->ops == &buffered_ops || reader->ops == &direct_ops, -1);
 
   return ((FileReader *) reader)->fd;
+}
+
+int
+snap_file_reader_reopen (SnapReader *reader, GError **error)
+{
+  g_autofree char *path =
+      g_strdup_printf ("/proc/self/fd/%d", snap_file_reader_fd (reader));
+  int fd = open (path, O_RDONLY | O_CLOEXEC);
+
+  if (fd < 0)
+    snap_error_set_errno (error, errno, "%s", ((FileReader *) reader)->name);
+  return fd;
 }
 
 gboolean

@@ -27,6 +27,15 @@ SnapReader *snap_file_reader_take (int fd, SnapFileMode mode, const char *name,
 /* Borrow the descriptor. */
 int snap_file_reader_fd (SnapReader *reader);
 
+/*
+ * Open the file once more, read-only, by inode, for another program to inherit;
+ * the caller closes.
+ *
+ * Not our own descriptor: a lock belongs to the open file, so that a child that
+ * inherited it would go on holding it after us.  -1 on error: those of open(2).
+ */
+int snap_file_reader_reopen (SnapReader *reader, GError **error);
+
 /* The size in bytes of an open file or block device.  UNSUPPORTED if it is
    neither; the error does not name it. */
 gboolean snap_file_size (int fd, guint64 *size, GError **error);

@@ -3,8 +3,6 @@
 
 #include "snapshot-core/drivers/image/image.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "snapshot-core/os/fd.h"
@@ -113,28 +111,17 @@ image_chain_open (const char *path, const char *format, GError **error)
   return NULL;
 }
 
-static void
-close_fd (gpointer fd)
-{
-  snap_fd_clear (fd);
-}
-
 GArray *
 image_chain_reopen (const GPtrArray *chain, GError **error)
 {
-  g_autoptr (GArray) fds = g_array_new (FALSE, FALSE, sizeof (int));
+  g_autoptr (GArray) fds = snap_fd_array_new ();
 
-  g_array_set_clear_func (fds, close_fd);
   for (guint i = 0; i < chain->len; i++) {
     const ImageFile *file = g_ptr_array_index (chain, i);
-    g_autofree char *path = g_strdup_printf (
-        "/proc/self/fd/%d", snap_file_reader_fd (file->reader));
-    int fd = open (path, O_RDONLY | O_CLOEXEC);
+    int fd = snap_file_reader_reopen (file->reader, error);
 
-    if (fd < 0) {
-      snap_error_set_errno (error, errno, "%s", file->path);
+    if (fd < 0)
       return NULL;
-    }
     g_array_append_val (fds, fd);
   }
   return g_steal_pointer (&fds);

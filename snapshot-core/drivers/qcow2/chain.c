@@ -253,28 +253,17 @@ qcow2_chain_explain (const GPtrArray *chain, int first_fd, const char *text)
 
 /* ---- files for other programs ---- */
 
-static void
-close_fd (gpointer fd)
-{
-  snap_fd_clear (fd);
-}
-
 GArray *
 qcow2_chain_reopen (const GPtrArray *chain, GError **error)
 {
-  g_autoptr (GArray) fds = g_array_new (FALSE, FALSE, sizeof (int));
+  g_autoptr (GArray) fds = snap_fd_array_new ();
 
-  g_array_set_clear_func (fds, close_fd);
   for (guint i = 0; i < chain->len; i++) {
     const Qcow2File *file = g_ptr_array_index (chain, i);
-    g_autofree char *path = g_strdup_printf (
-        "/proc/self/fd/%d", snap_file_reader_fd (file->reader));
-    int fd = open (path, O_RDONLY | O_CLOEXEC);
+    int fd = snap_file_reader_reopen (file->reader, error);
 
-    if (fd < 0) {
-      snap_error_set_errno (error, errno, "%s", file->path);
+    if (fd < 0)
       return NULL;
-    }
     g_array_append_val (fds, fd);
   }
   return g_steal_pointer (&fds);

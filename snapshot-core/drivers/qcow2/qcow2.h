@@ -51,12 +51,8 @@ GPtrArray *qcow2_chain_open (const char *path, GError **error);
 char *qcow2_chain_describe (const GPtrArray *chain, int first_fd,
                             gboolean with_key);
 
-/*
- * Open every file once more, by inode, for a program that inherits them.
- *
- * Not our own descriptors: a lock belongs to the open file, so that a child
- * that inherited it would go on holding it after us.  The array closes them.
- */
+/* Open every file once more, for a program that inherits them.  The array
+   closes them. */
 GArray *qcow2_chain_reopen (const GPtrArray *chain, GError **error);
 
 /*
